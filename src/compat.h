@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  What differs between the supported server versions.
+ *
+ * Each gate maps the older server to the newer one, so that the code reads as
+ * written for the newest.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_COMPAT_H
+#define LFSYNC_COMPAT_H
+
+#include "replication/message.h"
+
+#if PG_VERSION_NUM < 150000
+#error lfsync needs PostgreSQL 15 or newer
+#endif
+
+/* The flush flag came with 17; we flush by ourselves on every version. */
+#if PG_VERSION_NUM >= 170000
+#define LogLogicalMessageNoFlush(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, false, false)
+#else
+#define LogLogicalMessageNoFlush(prefix, message, size) \
+	LogLogicalMessage(prefix, message, size, false)
+#endif
+
+/* The VARATT and VARDATA macros moved out of postgres.h in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * Declared in libpq/libpq.h, which wants GSSAPI headers that a plain
+ * installation does not have.
+ */
+extern bool pq_check_connection(void);
+
+#endif							/* LFSYNC_COMPAT_H */

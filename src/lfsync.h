@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * lfsync.h
+ *	  Settings and names that every room knows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_H
+#define LFSYNC_H
+
+#define LFSYNC_VERSION "1.0"
+
+/* lfsync.* settings, defined in lfsync.c */
+typedef enum LogRuns
+{
+	LOG_RUNS_NONE,
+	LOG_RUNS_ERRORS,
+	LOG_RUNS_ALL
+} LogRuns;
+
+extern char *lfsync_export_directory;
+extern int	lfsync_max_runs;
+extern int	lfsync_batch_bytes; /* kB */
+extern int	lfsync_busy_timeout;	/* ms */
+extern int	lfsync_run_timeout; /* ms */
+extern int	lfsync_file_mode;	/* permission bits */
+extern int	lfsync_log_runs;	/* LogRuns */
+
+/* Prefixes that belong to us inside a SQLite file. */
+#define LFSYNC_TABLE_PREFIX	"_lfsync_"
+
+#endif							/* LFSYNC_H */

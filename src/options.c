@@ -1,0 +1,283 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *	  The validated options of a run.
+ *
+ * One table names every option, its kind and its values; parsing, validation
+ * and the lists in error messages all come from it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "image.h"
+#include "lfsync.h"
+#include "options.h"
+
+typedef enum OptionKind
+{
+	OPTION_ENUM,
+	OPTION_BOOL,
+	OPTION_INTEGER,
+	OPTION_PAGE_SIZE,
+	OPTION_MODE,				/* permission bits, octal text */
+	OPTION_DURATION				/* stored in ms */
+} OptionKind;
+
+typedef struct OptionSpec
+{
+	const char *name;
+	OptionKind	kind;
+	size_t		offset;			/* in SyncOptions, an int or bool */
+	const char *values[5];		/* of an enum, in its order */
+} OptionSpec;
+
+#define FIELD(name) offsetof(SyncOptions, name)
+
+static const OptionSpec option_specs[] = {
+	{"batch_rows", OPTION_INTEGER, FIELD(batch_rows), {NULL}},
+	{"check", OPTION_ENUM, FIELD(check), {"count", "quick", "full", "none", NULL}},
+	{"file_mode", OPTION_MODE, FIELD(file_mode), {NULL}},
+	{"foreign_keys", OPTION_BOOL, FIELD(foreign_keys), {NULL}},
+	{"indexes", OPTION_BOOL, FIELD(indexes), {NULL}},
+	{"journal_mode", OPTION_ENUM, FIELD(journal_mode), {"delete", "wal", NULL}},
+	{"nan", OPTION_ENUM, FIELD(nan), {"null", "text", "error", NULL}},
+	{"numeric", OPTION_ENUM, FIELD(numeric), {"text", "real", NULL}},
+	{"page_size", OPTION_PAGE_SIZE, FIELD(page_size), {NULL}},
+	{"row_security", OPTION_BOOL, FIELD(row_security), {NULL}},
+	{"run_timeout", OPTION_DURATION, FIELD(run_timeout), {NULL}},
+	{"strict", OPTION_BOOL, FIELD(strict), {NULL}},
+	{"synchronous", OPTION_ENUM, FIELD(synchronous), {"extra", "full", "normal", NULL}},
+	{"timestamps", OPTION_ENUM, FIELD(timestamps), {"text", "unix", "unix_us", NULL}},
+	{"uuid", OPTION_ENUM, FIELD(uuid), {"text", "blob", NULL}},
+};
+
+static void
+options_default(SyncOptions *options)
+{
+	memset(options, 0, sizeof(SyncOptions));
+	options->indexes = true;
+	options->foreign_keys = true;
+	options->page_size = IMAGE_DEFAULT_PAGE_SIZE;
+	options->file_mode = lfsync_file_mode;
+	options->run_timeout = lfsync_run_timeout;
+}
+
+static const OptionSpec *
+find_option(const char *name)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(option_specs); i++)
+	{
+		if (strcmp(option_specs[i].name, name) == 0)
+			return &option_specs[i];
+		appendStringInfo(&list, "%s%s", i ? ", " : "", option_specs[i].name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown option \"%s\"", name),
+			 errhint("Valid options are: %s.", list.data)));
+}
+
+/* The text of a json scalar, without a string's quotes. */
+static char *
+scalar_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		case jbvNull:
+			return pstrdup("null");
+		default:
+			return pstrdup("an object or array");
+	}
+}
+
+static void
+wrong_value(const OptionSpec *spec, const JsonbValue *value)
+{
+	StringInfoData valid;
+
+	initStringInfo(&valid);
+	switch (spec->kind)
+	{
+		case OPTION_ENUM:
+			for (int i = 0; spec->values[i]; i++)
+				appendStringInfo(&valid, "%s\"%s\"", i ? ", " : "", spec->values[i]);
+			break;
+		case OPTION_BOOL:
+			appendStringInfoString(&valid, "true, false");
+			break;
+		case OPTION_INTEGER:
+			appendStringInfo(&valid, "whole numbers from 0 to %d", INT_MAX);
+			break;
+		case OPTION_PAGE_SIZE:
+			appendStringInfo(&valid, "powers of two from %d to %d",
+							 IMAGE_MIN_PAGE_SIZE, IMAGE_MAX_PAGE_SIZE);
+			break;
+		case OPTION_MODE:
+			appendStringInfoString(&valid, "octal text from \"0400\" to \"0777\" that lets the owner read and write");
+			break;
+		case OPTION_DURATION:
+			appendStringInfoString(&valid, "an interval such as \"10 min\", or a number of seconds, up to 24 days");
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\": %s", spec->name,
+					scalar_text(value)),
+			 errhint("Valid values are: %s.", valid.data)));
+}
+
+/* A whole number, or -1. */
+static int64
+whole_number(const JsonbValue *value)
+{
+	char	   *end;
+	char	   *text;
+	int64		number;
+
+	if (value->type != jbvNumeric)
+		return -1;
+	text = scalar_text(value);
+	errno = 0;
+	number = strtoll(text, &end, 10);
+	return (*end == '\0' && errno == 0) ? number : -1;
+}
+
+static int64
+duration_ms(const JsonbValue *value)
+{
+	if (value->type == jbvNumeric)
+	{
+		int64		seconds = whole_number(value);
+
+		return seconds < 0 || seconds > INT_MAX / 1000 ? -1 : seconds * 1000;
+	}
+	if (value->type == jbvString)
+	{
+		Interval   *interval;
+
+		interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+														 CStringGetDatum(scalar_text(value)),
+														 ObjectIdGetDatum(InvalidOid),
+														 Int32GetDatum(-1)));
+		if (interval->month == 0 && interval->day >= 0 && interval->day <= 24)
+			return interval->day * (USECS_PER_DAY / 1000) + interval->time / 1000;
+	}
+	return -1;
+}
+
+static void
+set_option(SyncOptions *options, const OptionSpec *spec, const JsonbValue *value)
+{
+	int		   *field = (int *) ((char *) options + spec->offset);
+	int64		number;
+
+	switch (spec->kind)
+	{
+		case OPTION_BOOL:
+			if (value->type != jbvBool)
+				wrong_value(spec, value);
+			*(bool *) ((char *) options + spec->offset) = value->val.boolean;
+			break;
+
+		case OPTION_ENUM:
+			for (int i = 0; spec->values[i]; i++)
+			{
+				if (value->type == jbvString &&
+					strcmp(scalar_text(value), spec->values[i]) == 0)
+				{
+					*field = i;
+					return;
+				}
+			}
+			wrong_value(spec, value);
+			break;
+
+		case OPTION_INTEGER:
+			number = whole_number(value);
+			if (number < 0 || number > INT_MAX)
+				wrong_value(spec, value);
+			*field = (int) number;
+			break;
+
+		case OPTION_PAGE_SIZE:
+			number = whole_number(value);
+			if (number < IMAGE_MIN_PAGE_SIZE || number > IMAGE_MAX_PAGE_SIZE ||
+				(number & (number - 1)) != 0)
+				wrong_value(spec, value);
+			*field = (int) number;
+			break;
+
+		case OPTION_MODE:
+			{
+				char	   *end;
+				char	   *text = scalar_text(value);
+
+				number = strtol(text, &end, 8);
+				if (value->type != jbvString || *text == '\0' || *end != '\0' ||
+					number < 0 || number > 0777 || (number & 0600) != 0600)
+					wrong_value(spec, value);
+				*field = (int) number;
+			}
+			break;
+
+		case OPTION_DURATION:
+			number = duration_ms(value);
+			if (number < 0 || number > INT_MAX)
+				wrong_value(spec, value);
+			*field = (int) number;
+			break;
+	}
+}
+
+void
+options_parse(Jsonb *json, SyncOptions *options)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	options_default(options);
+	if (json == NULL)
+		return;
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a json object"),
+				 errhint("For example: options => '{\"indexes\": false}'.")));
+
+	it = JsonbIteratorInit(&json->root);
+	(void) JsonbIteratorNext(&it, &key, true);	/* the object's start */
+	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+	{
+		const OptionSpec *spec = find_option(scalar_text(&key));
+
+		(void) JsonbIteratorNext(&it, &value, true);
+		set_option(options, spec, &value);
+	}
+	Assert(token == WJB_END_OBJECT);
+
+	if (options->strict && options->nan == NAN_TEXT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"strict\" and \"nan\" contradict each other"),
+				 errdetail("A REAL column of a STRICT table cannot hold the text 'NaN'."),
+				 errhint("Use nan => \"null\" or nan => \"error\".")));
+}

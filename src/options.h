@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *	  The validated options of a run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_OPTIONS_H
+#define LFSYNC_OPTIONS_H
+
+#include "utils/jsonb.h"
+
+typedef enum TimestampFormat
+{
+	TIMESTAMPS_TEXT,			/* YYYY-MM-DD HH:MM:SS[.ffffff] */
+	TIMESTAMPS_UNIX,			/* whole seconds since 1970, INTEGER */
+	TIMESTAMPS_UNIX_US			/* microseconds since 1970, INTEGER */
+} TimestampFormat;
+
+typedef enum UuidFormat
+{
+	UUID_TEXT,
+	UUID_BLOB
+} UuidFormat;
+
+typedef enum NumericFormat
+{
+	NUMERIC_TEXT,
+	NUMERIC_REAL
+} NumericFormat;
+
+typedef enum NanFormat
+{
+	NAN_NULL,
+	NAN_TEXT,
+	NAN_ERROR
+} NanFormat;
+
+typedef enum CheckKind
+{
+	CHECK_COUNT,
+	CHECK_QUICK,
+	CHECK_FULL,
+	CHECK_NONE
+} CheckKind;
+
+typedef enum JournalKind
+{
+	JOURNAL_DELETE,
+	JOURNAL_WAL
+} JournalKind;
+
+typedef enum SynchronousKind
+{
+	SYNCHRONOUS_EXTRA,
+	SYNCHRONOUS_FULL,
+	SYNCHRONOUS_NORMAL
+} SynchronousKind;
+
+/* No pointers: a run's options travel between processes by memcpy. */
+typedef struct SyncOptions
+{
+	/* types */
+	TimestampFormat timestamps;
+	UuidFormat	uuid;
+	NumericFormat numeric;
+	NanFormat	nan;
+	bool		strict;			/* STRICT tables */
+
+	/* structure */
+	bool		indexes;
+	bool		foreign_keys;
+	int			page_size;		/* bytes */
+	JournalKind journal_mode;
+	SynchronousKind synchronous;
+	CheckKind	check;
+	int			file_mode;		/* permission bits */
+	bool		row_security;	/* export only the rows the owner may see */
+
+	/* pace and faults */
+	int			batch_rows;		/* 0: no limit of its own */
+	int			run_timeout;	/* ms, 0: none */
+} SyncOptions;
+
+/*
+ * Fills *options from a json object over the defaults; an unknown key or a
+ * wrong value is an error (22023) that lists the valid ones.
+ */
+extern void options_parse(Jsonb *json, SyncOptions *options);
+
+#endif							/* LFSYNC_OPTIONS_H */
