@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * message.c
+ *	  What a caller, a runner and a writer say to each other.
+ *
+ * Each message has one put and one get function, side by side, that name the
+ * same fields in the same order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+
+#include "message.h"
+
+void
+message_put_int(StringInfo message, int64 value)
+{
+	pq_sendint64(message, value);
+}
+
+int64
+message_get_int(StringInfo message)
+{
+	return pq_getmsgint64(message);
+}
+
+/*
+ * Not pq_sendcountedtext(), which converts to the client's encoding; a worker
+ * has no client.
+ */
+void
+message_put_text(StringInfo message, const char *text)
+{
+	if (text == NULL)
+	{
+		message_put_int(message, -1);
+		return;
+	}
+	message_put_int(message, strlen(text));
+	message_put_bytes(message, text, strlen(text));
+}
+
+char *
+message_get_text(StringInfo message)
+{
+	int64		len = message_get_int(message);
+
+	if (len < 0)
+		return NULL;
+	return pnstrdup(pq_getmsgbytes(message, len), len);
+}
+
+void
+message_put_texts(StringInfo message, List *texts)
+{
+	ListCell   *lc;
+
+	message_put_int(message, list_length(texts));
+	foreach(lc, texts)
+		message_put_text(message, (char *) lfirst(lc));
+}
+
+List *
+message_get_texts(StringInfo message)
+{
+	int64		n = message_get_int(message);
+	List	   *texts = NIL;
+
+	while (n-- > 0)
+		texts = lappend(texts, message_get_text(message));
+	return texts;
+}
+
+void
+message_put_bytes(StringInfo message, const void *data, Size len)
+{
+	appendBinaryStringInfo(message, data, len);
+}
+
+void
+message_get_bytes(StringInfo message, void *data, Size len)
+{
+	memcpy(data, pq_getmsgbytes(message, len), len);
+}
+
+void
+message_put_table(StringInfo message, const TargetTable *table)
+{
+	ListCell   *lc;
+
+	message_put_text(message, table->name);
+	message_put_text(message, table->body);
+	message_put_int(message, table->strict);
+	message_put_int(message, table->auto_index);
+	message_put_int(message, table->ncolumns);
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		message_put_text(message, table->columns[i].name);
+		message_put_text(message, table->columns[i].sqlite_type);
+		message_put_text(message, table->columns[i].source_type);
+		message_put_text(message, table->columns[i].expression);
+		message_put_text(message, table->columns[i].comment);
+	}
+	message_put_int(message, list_length(table->indexes));
+	foreach(lc, table->indexes)
+	{
+		TargetIndex *index = (TargetIndex *) lfirst(lc);
+
+		message_put_text(message, index->name);
+		message_put_text(message, index->columns);
+		message_put_int(message, index->unique);
+	}
+	message_put_text(message, table->comment);
+	message_put_text(message, table->source);
+	message_put_text(message, table->fingerprint);
+	message_put_int(message, table->rows);
+}
+
+TargetTable *
+message_get_table(StringInfo message)
+{
+	TargetTable *table = palloc0(sizeof(TargetTable));
+	int			nindexes;
+
+	table->name = message_get_text(message);
+	table->body = message_get_text(message);
+	table->strict = message_get_int(message) != 0;
+	table->auto_index = message_get_int(message) != 0;
+	table->ncolumns = (int) message_get_int(message);
+	table->columns = palloc0(table->ncolumns * sizeof(TargetColumn));
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		table->columns[i].name = message_get_text(message);
+		table->columns[i].sqlite_type = message_get_text(message);
+		table->columns[i].source_type = message_get_text(message);
+		table->columns[i].expression = message_get_text(message);
+		table->columns[i].comment = message_get_text(message);
+	}
+	nindexes = (int) message_get_int(message);
+	for (int i = 0; i < nindexes; i++)
+	{
+		TargetIndex *index = palloc0(sizeof(TargetIndex));
+
+		index->name = message_get_text(message);
+		index->columns = message_get_text(message);
+		index->unique = message_get_int(message) != 0;
+		table->indexes = lappend(table->indexes, index);
+	}
+	table->comment = message_get_text(message);
+	table->source = message_get_text(message);
+	table->fingerprint = message_get_text(message);
+	table->rows = message_get_int(message);
+	return table;
+}
+
+void
+message_put_open(StringInfo message, const OpenRequest *request)
+{
+	message_put_text(message, request->path);
+	message_put_bytes(message, &request->forbidden, sizeof(request->forbidden));
+	message_put_bytes(message, &request->options, sizeof(request->options));
+	message_put_int(message, request->busy_timeout);
+	message_put_texts(message, request->tables);
+}
+
+void
+message_get_open(StringInfo message, OpenRequest *request)
+{
+	request->path = message_get_text(message);
+	message_get_bytes(message, &request->forbidden, sizeof(request->forbidden));
+	message_get_bytes(message, &request->options, sizeof(request->options));
+	request->busy_timeout = (int) message_get_int(message);
+	request->tables = message_get_texts(message);
+}
+
+void
+message_put_opened(StringInfo message, const OpenReply *reply)
+{
+	message_put_int(message, reply->disposition);
+	message_put_texts(message, reply->owners);
+}
+
+void
+message_get_opened(StringInfo message, OpenReply *reply)
+{
+	reply->disposition = (Disposition) message_get_int(message);
+	reply->owners = message_get_texts(message);
+}
+
+void
+message_put_finish(StringInfo message, const FinishRequest *request)
+{
+	ListCell   *lc;
+
+	message_put_int(message, request->page_count);
+	message_put_text(message, request->identity.job);
+	message_put_text(message, request->identity.mode);
+	message_put_text(message, request->identity.owner);
+	message_put_text(message, request->identity.system_identifier);
+	message_put_int(message, request->identity.timeline);
+	message_put_text(message, request->identity.database);
+	message_put_int(message, list_length(request->tables));
+	foreach(lc, request->tables)
+		message_put_table(message, (TargetTable *) lfirst(lc));
+}
+
+void
+message_get_finish(StringInfo message, FinishRequest *request)
+{
+	int			ntables;
+
+	request->page_count = (uint32) message_get_int(message);
+	request->identity.job = message_get_text(message);
+	request->identity.mode = message_get_text(message);
+	request->identity.owner = message_get_text(message);
+	request->identity.system_identifier = message_get_text(message);
+	request->identity.timeline = (int) message_get_int(message);
+	request->identity.database = message_get_text(message);
+	ntables = (int) message_get_int(message);
+	request->tables = NIL;
+	while (ntables-- > 0)
+		request->tables = lappend(request->tables, message_get_table(message));
+}
+
+void
+message_put_done(StringInfo message, const FinishReply *reply)
+{
+	message_put_int(message, reply->bytes_written);
+	message_put_int(message, reply->write_us);
+	message_put_texts(message, reply->notes);
+}
+
+void
+message_get_done(StringInfo message, FinishReply *reply)
+{
+	reply->bytes_written = message_get_int(message);
+	reply->write_us = message_get_int(message);
+	reply->notes = message_get_texts(message);
+}
+
+char *
+message_quote_name(const char *name)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '"');
+	for (; *name; name++)
+	{
+		if (*name == '"')
+			appendStringInfoChar(&buf, '"');
+		appendStringInfoChar(&buf, *name);
+	}
+	appendStringInfoChar(&buf, '"');
+	return buf.data;
+}

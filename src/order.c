@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * order.c
+ *	  What a run is asked to do, on its way from the caller to the runner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "message.h"
+#include "order.h"
+
+/* Room for the counts of one target table in the result. */
+#define RESULT_PER_TABLE	2048
+
+static void
+put_oids(StringInfo message, List *oids)
+{
+	ListCell   *lc;
+
+	message_put_int(message, list_length(oids));
+	foreach(lc, oids)
+		message_put_int(message, lfirst_oid(lc));
+}
+
+static List *
+get_oids(StringInfo message)
+{
+	int64		n = message_get_int(message);
+	List	   *oids = NIL;
+
+	while (n-- > 0)
+		oids = lappend_oid(oids, (Oid) message_get_int(message));
+	return oids;
+}
+
+dsm_segment *
+order_send(const SyncOrder *order)
+{
+	StringInfoData message;
+	dsm_segment *segment;
+	OrderSegment *shared;
+	Size		result_size;
+
+	initStringInfo(&message);
+	message_put_text(&message, order->job);
+	message_put_text(&message, order->mode);
+	put_oids(&message, order->sources);
+	message_put_texts(&message, order->table_names);
+	message_put_text(&message, order->query);
+	message_put_text(&message, order->file);
+	message_put_texts(&message, order->key_columns);
+	message_put_text(&message, order->filter);
+	message_put_text(&message, order->search_path);
+	message_put_bytes(&message, &order->options, sizeof(order->options));
+	put_oids(&message, order->held);
+
+	result_size = RESULT_PER_TABLE * (list_length(order->table_names) + 1);
+	segment = dsm_create(offsetof(OrderSegment, data) + message.len + result_size,
+						 0);
+	shared = dsm_segment_address(segment);
+	shared->order_len = message.len;
+	shared->result_size = result_size;
+	shared->result_len = 0;
+	memcpy(shared->data, message.data, message.len);
+	return segment;
+}
+
+SyncOrder *
+order_receive(dsm_handle handle, dsm_segment **segment)
+{
+	SyncOrder  *order;
+	OrderSegment *shared;
+	StringInfoData message;
+
+	*segment = dsm_attach(handle);
+	if (*segment == NULL)
+		return NULL;
+	shared = dsm_segment_address(*segment);
+	message.data = shared->data;
+	message.len = message.maxlen = shared->order_len;
+	message.cursor = 0;
+
+	order = palloc0(sizeof(SyncOrder));
+	order->job = message_get_text(&message);
+	order->mode = message_get_text(&message);
+	order->sources = get_oids(&message);
+	order->table_names = message_get_texts(&message);
+	order->query = message_get_text(&message);
+	order->file = message_get_text(&message);
+	order->key_columns = message_get_texts(&message);
+	order->filter = message_get_text(&message);
+	order->search_path = message_get_text(&message);
+	message_get_bytes(&message, &order->options, sizeof(order->options));
+	order->held = get_oids(&message);
+	return order;
+}
+
+void
+order_set_result(dsm_segment *segment, const char *result)
+{
+	OrderSegment *shared = dsm_segment_address(segment);
+	Size		len = strlen(result);
+
+	/* names are bounded (options.c), so that this cannot happen */
+	if (len > shared->result_size)
+		elog(ERROR, "result of %zu bytes does not fit", len);
+	memcpy(shared->data + shared->order_len, result, len);
+	shared->result_len = len;
+}
+
+char *
+order_get_result(dsm_segment *segment)
+{
+	OrderSegment *shared = dsm_segment_address(segment);
+
+	if (shared->result_len == 0)
+		return NULL;
+	return pnstrdup(shared->data + shared->order_len, shared->result_len);
+}

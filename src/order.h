@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * order.h
+ *	  What a run is asked to do, on its way from the caller to the runner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_ORDER_H
+#define LFSYNC_ORDER_H
+
+#include "nodes/pg_list.h"
+#include "storage/dsm.h"
+
+#include "options.h"
+
+typedef struct SyncOrder
+{
+	char	   *job;			/* NULL: a one-off run */
+	char	   *mode;
+	List	   *sources;		/* OIDs; empty if there is a query */
+	List	   *table_names;	/* one per source, or the query's one */
+	char	   *query;			/* NULL: the sources are relations */
+	char	   *file;			/* as given */
+	List	   *key_columns;	/* char *; NIL: the primary key */
+	char	   *filter;			/* NULL: all rows */
+	char	   *search_path;	/* for names in query and filter */
+	SyncOptions options;
+	List	   *held;			/* relations that the caller has changed */
+} SyncOrder;
+
+/*
+ * The caller's segment carries the order one way and the run's result, a json
+ * object of counts per target table, the other.
+ */
+typedef struct OrderSegment
+{
+	Size		order_len;
+	Size		result_size;	/* room for the result */
+	Size		result_len;
+	char		data[FLEXIBLE_ARRAY_MEMBER];	/* order, then result */
+} OrderSegment;
+
+/* Creates the segment; it goes with the current resource owner. */
+extern dsm_segment *order_send(const SyncOrder *order);
+
+/* Reads the order; NULL if the caller is gone already. */
+extern SyncOrder *order_receive(dsm_handle handle, dsm_segment **segment);
+
+extern void order_set_result(dsm_segment *segment, const char *result);
+extern char *order_get_result(dsm_segment *segment);
+
+#endif							/* LFSYNC_ORDER_H */

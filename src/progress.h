@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * progress.h
+ *	  The shared slots of live runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_PROGRESS_H
+#define LFSYNC_PROGRESS_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/dsm.h"
+#include "storage/lwlock.h"
+
+#define SLOT_TEXT		256
+#define SLOT_MESSAGE	1024
+#define SLOT_DETAIL		2048
+
+typedef enum RunStatus
+{
+	RUN_RUNNING,
+	RUN_SUCCEEDED,
+	RUN_FAILED,
+	RUN_CANCELLED
+} RunStatus;
+
+/* What a run counted. */
+typedef struct RunCounts
+{
+	int64		rows_read;
+	int64		rows_inserted;
+	int64		rows_updated;
+	int64		rows_deleted;
+	int64		rows_rejected;
+	int64		bytes_written;
+	int64		batches;
+	int64		scan_us;		/* reading and converting */
+	int64		write_us;		/* the writer at work */
+	int64		wait_us;		/* waiting for the other side, or for locks */
+} RunCounts;
+
+/* An error as it crosses processes; all text is UTF-8. */
+typedef struct RunError
+{
+	int			sqlerrcode;		/* 0: no error */
+	int			sqlite_code;	/* extended result code, 0: not SQLite's */
+	char		message[SLOT_MESSAGE];
+	char		detail[SLOT_DETAIL];
+	char		hint[SLOT_MESSAGE];
+	char		context[SLOT_MESSAGE];	/* which column and row, for instance */
+} RunError;
+
+/* Who holds a slot; it is free when nobody does. */
+#define SLOT_CALLER		0x01
+#define SLOT_RUNNER		0x02
+#define SLOT_WRITER		0x04
+
+/*
+ * One live run.  Everything but the atomics is protected by the lock of
+ * RunSlots; text is UTF-8, since the databases of one cluster may differ.
+ */
+typedef struct RunSlot
+{
+	/* set by the caller when it claims the slot */
+	int			holders;		/* SLOT_* bits */
+	uint32		generation;		/* bumped at each claim, never 0 */
+	Oid			dboid;
+	Oid			owner;
+	dsm_handle	order;			/* the caller's segment: order and result */
+	TimestampTz started_at;
+	int			attempt;
+	char		job[SLOT_TEXT];
+	char		mode[32];
+	char		source[SLOT_TEXT];
+	char		file[MAXPGPATH];
+	char		table_name[SLOT_TEXT];
+
+	/* set by the runner */
+	int			runner_pid;
+	int64		run_id;
+	RunStatus	status;
+	RunCounts	counts;			/* final */
+	RunError	error;			/* first error of the run */
+
+	/* set by the writer */
+	int			writer_pid;
+	char		claimed[MAXPGPATH]; /* the file nobody else may write, in the
+									 * server's bytes; empty: none yet */
+	dev_t		claimed_dev;	/* of its directory */
+	ino_t		claimed_ino;
+
+	/* set by runner or writer */
+	char		phase[32];
+	char		waiting_for[SLOT_TEXT];
+
+	/* live counters, written by one process each, read by anyone */
+	pg_atomic_uint64 rows_estimated;
+	pg_atomic_uint64 rows_read;
+	pg_atomic_uint64 rows_written;
+	pg_atomic_uint64 bytes_written;
+	pg_atomic_uint64 batches_done;
+	pg_atomic_uint64 batch_rows;
+	pg_atomic_uint64 memory_bytes;
+	pg_atomic_uint32 file_busy; /* the writer waits for a lock on the file */
+} RunSlot;
+
+typedef struct RunSlots
+{
+	LWLock	   *lock;
+	int			nslots;
+	int64		last_standby_id;	/* run ids where none can be stored */
+	RunSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+} RunSlots;
+
+/* What a worker is started with (bgw_extra). */
+typedef struct SlotHandle
+{
+	int			index;
+	uint32		generation;
+} SlotHandle;
+
+extern RunSlots *run_slots;		/* NULL unless preloaded */
+
+extern void progress_install_hooks(void);
+
+/* Error 55000 with the preload hint unless shared memory is there. */
+extern void progress_require(void);
+
+/* Claims a free slot for the caller; an error (53300) if all are taken. */
+extern RunSlot *slot_claim(Oid dboid, Oid owner, SlotHandle *handle);
+
+/*
+ * The slot of a handle, or NULL if it has been given away since.  A worker
+ * calls it once with its own bit, which is then its to release.
+ */
+extern RunSlot *slot_attach(const SlotHandle *handle, int holder);
+extern void slot_add_holder(RunSlot *slot, int holder);
+extern void slot_release(RunSlot *slot, int holder);
+
+/* Clears the bit of a worker that has not attached yet, and so never will. */
+extern void slot_abandon(RunSlot *slot, int holder);
+
+extern void slot_set_phase(RunSlot *slot, const char *phase);
+extern void slot_set_waiting(RunSlot *slot, const char *waiting_for);
+
+/*
+ * Copies text of the database's encoding into a slot's field as UTF-8, cut at
+ * a character, and back; what does not convert becomes a question mark.
+ */
+extern void slot_copy_text(char *dst, Size size, const char *src);
+extern char *slot_text(const char *utf8);
+
+/* Records an error unless the run has one already. */
+extern void slot_set_error(RunSlot *slot, const ErrorData *edata,
+						   int sqlite_code);
+
+/* Fields of an ErrorData, throwing what slot_set_error() stored. */
+extern void slot_throw_error(const RunError *error) pg_attribute_noreturn();
+
+#endif							/* LFSYNC_PROGRESS_H */
