@@ -1,0 +1,282 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  A new file: built under a temporary name, then published under its own.
+ *
+ * Replacing a file by rename is safe only if nobody has the old one open: an
+ * old handle would look for its journal by name and find the new file's, take
+ * it for its own and roll it back into the old inode.  A write lease on the
+ * old file (fcntl(2), F_SETLEASE) tells: the kernel grants it only while no
+ * other descriptor of the file exists, and holds up whoever opens the file
+ * until it is given back.  Where no lease is to be had the new content is
+ * copied over the old in one SQLite transaction, which any reader survives.
+ *
+ * The temporary file is locked with flock(2) as long as its writer lives.
+ * That is how a later run knows an orphan from a neighbour's file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/timestamp.h"
+
+#include "publish.h"
+#include "target.h"
+
+/* Hidden, beside the target, recognisable as ours and as this target's. */
+static void
+temp_prefix(const TargetPath *target, char *prefix, size_t size)
+{
+	snprintf(prefix, size, ".%s" PATH_TEMP_INFIX, target->name);
+}
+
+/* Removes what killed runs have left; failures are for the log only. */
+static void
+remove_orphans(const TargetPath *target)
+{
+	char		prefix[NAME_MAX + 32];
+	int			fd = openat(target->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR		   *dir;
+	struct dirent *entry;
+
+	if (fd < 0)
+		return;
+	dir = fdopendir(fd);
+	if (dir == NULL)
+	{
+		close(fd);
+		return;
+	}
+	temp_prefix(target, prefix, sizeof(prefix));
+	while ((entry = readdir(dir)) != NULL)
+	{
+		int			orphan;
+
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		orphan = openat(target->dirfd, entry->d_name,
+						O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (orphan < 0)
+			continue;
+		if (flock(orphan, LOCK_EX | LOCK_NB) == 0 &&
+			unlinkat(target->dirfd, entry->d_name, 0) == 0)
+			ereport(LOG,
+					(errmsg("removed \"%s\", which an interrupted run had left beside \"%s\"",
+							entry->d_name, target->path)));
+		close(orphan);
+	}
+	closedir(dir);
+}
+
+NewFile *
+newfile_create(const TargetPath *target, uint32 page_size)
+{
+	NewFile    *file = palloc0(sizeof(NewFile));
+	char		prefix[NAME_MAX + 32];
+	pg_prng_state prng;
+	struct stat st;
+
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not reserve a file descriptor for \"%s\"",
+						target->path),
+				 errhint("Raise max_files_per_process.")));
+	remove_orphans(target);
+
+	file->page_size = page_size;
+	temp_prefix(target, prefix, sizeof(prefix));
+	pg_prng_seed(&prng, GetCurrentTimestamp() ^ ((uint64) MyProcPid << 32));
+	do
+	{
+		snprintf(file->name, sizeof(file->name), "%s%08x", prefix,
+				 pg_prng_uint32(&prng));
+		snprintf(file->path, sizeof(file->path), "%.*s%s",
+				 (int) (strlen(target->path) - strlen(target->name)),
+				 target->path, file->name);
+		file->fd = openat(target->dirfd, file->name,
+						  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+						  S_IRUSR | S_IWUSR);
+		if (file->fd < 0)
+		{
+			if (errno == EEXIST)
+				continue;
+			ReleaseExternalFD();
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not create a file in the directory of \"%s\": %m",
+							target->path)));
+		}
+		/* another run's clean-up may have been faster than our lock */
+		if (flock(file->fd, LOCK_EX) != 0 || fstat(file->fd, &st) != 0 ||
+			st.st_nlink == 0)
+		{
+			close(file->fd);
+			file->fd = -1;
+		}
+	} while (file->fd < 0);
+	return file;
+}
+
+void
+newfile_write(NewFile *file, const void *pages, uint32 first_page,
+			  uint32 npages)
+{
+	const char *data = pages;
+	size_t		left = (size_t) npages * file->page_size;
+	off_t		offset = (off_t) (first_page - 1) * file->page_size;
+
+	while (left > 0)
+	{
+		ssize_t		written = pwrite(file->fd, data, left, offset);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+		{
+			bool		full = written == 0 || errno == ENOSPC || errno == EDQUOT;
+
+			if (written == 0)
+				errno = ENOSPC;
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not write to \"%s\": %m", file->path),
+					 full ? errhint("Free some room on the file system of the target, or choose another one.") : 0));
+		}
+		data += written;
+		left -= written;
+		offset += written;
+	}
+	/* let the disk begin now, so that fsync has less to wait for at the end */
+	pg_flush_data(file->fd, (off_t) (first_page - 1) * file->page_size,
+				  (off_t) npages * file->page_size);
+}
+
+static void
+sync_or_throw(int fd, const char *path)
+{
+	if (pg_fsync(fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync \"%s\": %m", path)));
+}
+
+/* Gives a name that nobody has yet; false if somebody has. */
+static bool
+rename_no_replace(const TargetPath *target, const char *from)
+{
+#ifdef RENAME_NOREPLACE
+	if (renameat2(target->dirfd, from, target->dirfd, target->name,
+				  RENAME_NOREPLACE) == 0)
+		return true;
+	if (errno == EEXIST)
+		return false;
+	if (errno != EINVAL && errno != ENOSYS)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not rename \"%s\" to \"%s\": %m", from, target->path)));
+#endif
+	/* a file system without the flag: link and unlink come to the same */
+	if (linkat(target->dirfd, from, target->dirfd, target->name, 0) != 0)
+	{
+		if (errno == EEXIST)
+			return false;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not link \"%s\" to \"%s\": %m", from, target->path)));
+	}
+	(void) unlinkat(target->dirfd, from, 0);
+	return true;
+}
+
+/*
+ * Renames over a file that nobody has open; false if somebody has, or if that
+ * cannot be known.
+ */
+static bool
+rename_unused(const TargetPath *target, const char *from)
+{
+	bool		renamed = false;
+	int			old = openat(target->dirfd, target->name,
+							 O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	if (old < 0)
+		return false;
+	if (fcntl(old, F_SETLEASE, F_WRLCK) == 0)
+	{
+		/* with side files somebody's transaction may still be under way */
+		if (!path_has_side_file(target) && path_unchanged(target))
+		{
+			if (renameat(target->dirfd, from, target->dirfd, target->name) != 0)
+			{
+				int			save_errno = errno;
+
+				close(old);
+				errno = save_errno;
+				ereport(ERROR,
+						(errcode_for_file_access(),
+						 errmsg("could not rename \"%s\" to \"%s\": %m",
+								from, target->path)));
+			}
+			renamed = true;
+		}
+		(void) fcntl(old, F_SETLEASE, F_UNLCK);
+	}
+	close(old);
+	return renamed;
+}
+
+void
+newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
+{
+	if (fchmod(file->fd, options->file_mode) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not set the mode of \"%s\": %m", file->path)));
+	sync_or_throw(file->fd, file->path);
+
+	if (!target->exists)
+	{
+		if (!rename_no_replace(target, file->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_FILE),
+					 errmsg("file \"%s\" has appeared while it was being built",
+							target->path),
+					 errhint("Remove it, or run again to replace it if it is lfsync's.")));
+	}
+	else if (!rename_unused(target, file->name))
+	{
+		if (!path_unchanged(target))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
+							target->path),
+					 errhint("Run again.")));
+		target_copy_over(file->path, target->path, options);
+		(void) unlinkat(target->dirfd, file->name, 0);
+	}
+	sync_or_throw(target->dirfd, target->path);
+	close(file->fd);
+	ReleaseExternalFD();
+	file->fd = -1;
+}
+
+void
+newfile_discard(NewFile *file, const TargetPath *target)
+{
+	if (file->fd < 0)
+		return;
+	(void) unlinkat(target->dirfd, file->name, 0);
+	close(file->fd);
+	ReleaseExternalFD();
+	file->fd = -1;
+}

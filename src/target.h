@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *	  All SQL that runs in SQLite.
+ *
+ * For the writer's rooms only: this header knows sqlite3.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_TARGET_H
+#define LFSYNC_TARGET_H
+
+#include <sqlite3.h>
+
+#include "message.h"
+#include "port/atomics.h"
+#include "progress.h"
+
+/*
+ * Where SQLite looks whether it shall go on, and says that it waits.  Set once
+ * per process, before the first target_open().
+ */
+extern void target_init(pg_atomic_uint32 *stop, RunSlot *slot,
+						int busy_timeout, const char *temp_directory);
+
+/* True once the run is to stop: flags only, safe in SQLite's callbacks. */
+extern bool target_stopping(void);
+
+/* For the signal handler: makes a running statement end. */
+extern void target_interrupt(void);
+
+/*
+ * Opens a database hardened against its own content, in the way the README's
+ * section on security describes.  One connection at a time; the process's exit
+ * closes it.  private_file: nobody else knows the file, and it may be damaged
+ * by a crash.
+ */
+extern sqlite3 *target_open(const char *path, bool private_file);
+extern void target_close(sqlite3 *db);
+
+/* Closes whatever is open, for exit callbacks: never raises an error. */
+extern void target_abandon(void);
+
+/* SQLite's last error as a PostgreSQL error; never returns. */
+extern void target_error(sqlite3 *db, int rc, const char *what) pg_attribute_noreturn();
+
+/* The extended code of the last target_error(), 0: none. */
+extern int	target_error_code(void);
+
+extern void target_exec(sqlite3 *db, const char *sql);
+
+/*
+ * Looks at an existing file: may these tables be written, and how?  Raises
+ * 42P07 and the like if they may not.
+ */
+extern void target_examine(const char *path, const OpenRequest *request,
+						   OpenReply *reply);
+
+/*
+ * A file built from pages: fills the automatic indexes, creates the others,
+ * writes lfsync's own tables, checks.  Returns notes (char *).
+ */
+extern List *target_complete(const char *path, const SyncOptions *options,
+							 const FinishRequest *request);
+
+/*
+ * Tables in a file that holds others: filled under hidden names, batch by
+ * batch, and put in place of the old ones in one transaction.
+ */
+extern void target_begin_in_place(sqlite3 *db, const SyncOptions *options);
+extern void target_begin_table(sqlite3 *db, const TargetTable *table);
+extern void target_apply_image(sqlite3 *db, const TargetTable *table,
+							   void *image, sqlite3_int64 size, int64 nrows);
+extern List *target_swap(sqlite3 *db, const SyncOptions *options,
+						 const FinishRequest *request);
+
+/* Copies a finished database over another one in one transaction. */
+extern void target_copy_over(const char *from, const char *to,
+							 const SyncOptions *options);
+
+#endif							/* LFSYNC_TARGET_H */
