@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping.h
+ *	  How the columns of a source become the columns of a target table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_MAPPING_H
+#define LFSYNC_MAPPING_H
+
+#include "message.h"
+#include "order.h"
+#include "source.h"
+
+typedef struct Mapping
+{
+	TargetTable *table;
+	char	   *sql;			/* the SELECT; NULL where there is a query */
+	char	   *image_sql;		/* CREATE TABLE as a batch's image has it */
+	int			rowid_column;	/* integer key, the rowid's alias; -1: rows are
+								 * numbered as they come */
+	int			nkeys;
+	int		   *keys;			/* columns of the key, in its order */
+	bool	   *not_null;		/* per column */
+	const char **column_notes;	/* per column, may be NULL */
+	List	   *notes;			/* of char *: what is not carried, and why */
+} Mapping;
+
+/*
+ * A relation: its columns, keys, indexes, and foreign keys to the relations
+ * in order->sources.  The caller holds a lock on it.
+ */
+extern Mapping *mapping_from_relation(Oid relid, const char *table_name,
+									  const SyncOrder *order);
+
+/* A query, whose columns are known once it is prepared. */
+extern Mapping *mapping_from_query(const Source *source,
+								   const char *table_name,
+								   const SyncOrder *order);
+
+/* "CREATE TABLE name (body)", the same text wherever the table is made. */
+extern char *mapping_create_sql(const TargetTable *table);
+
+/* A name as SQLite sees it; refuses what SQLite or lfsync reserves. */
+extern void mapping_check_table_name(const char *name);
+
+/* True if SQLite takes the two for one name. */
+extern bool mapping_same_name(const char *a, const char *b);
+
+/* Kinds of relations that can be read; others raise 42809. */
+extern void mapping_check_relation(Oid relid);
+
+#endif							/* LFSYNC_MAPPING_H */

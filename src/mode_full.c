@@ -1,0 +1,505 @@
+/*-------------------------------------------------------------------------
+ *
+ * mode_full.c
+ *	  All rows at one snapshot.
+ *
+ * A new file, or one that holds nothing but what this run replaces, is built
+ * from pages: they leave in page order, in buffers of consecutive pages, and
+ * the writer puts them where they belong.  Tables of a file that holds others
+ * go there as images, each a small database of its own that the writer
+ * inserts from.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "image.h"
+#include "lfsync.h"
+#include "mapping.h"
+#include "runner.h"
+#include "source.h"
+
+#define MAX_FETCH	4096		/* rows */
+
+typedef struct FullTable
+{
+	Source	   *source;
+	Mapping    *mapping;
+} FullTable;
+
+typedef struct FullScan
+{
+	Run		   *run;
+	FullTable  *table;			/* being read */
+	ImageBuilder *builder;
+	void	   *builder_memory;
+	int64		rowid;			/* last one given */
+	uint32		cookie;			/* schema cookie of the last image */
+
+	/* the buffer being filled */
+	char	   *pages;			/* NULL: none */
+	uint32		buffer;
+	uint32		first_page;		/* number of the page at its start */
+	uint32		npages;			/* handed out */
+	uint32		max_pages;
+	int			image_rows;		/* in the image so far */
+	int64		image_bytes;	/* of values in the image so far */
+	dsm_segment *wide;			/* a segment for one row, or NULL */
+
+	int64		bytes;			/* of values, for the mean row */
+} FullScan;
+
+/* Of the run under way; prepare() leaves it for scan(). */
+static List *full_tables = NIL;
+
+static char *
+relation_description(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/* A query whose rows must come in the order of an integer key. */
+static char *
+ordered_query(const char *query, int column)
+{
+	char	   *trimmed = pstrdup(query);
+	int			len = strlen(trimmed);
+
+	while (len > 0 && strchr("; \t\r\n", trimmed[len - 1]) != NULL)
+		trimmed[--len] = '\0';
+	return psprintf("SELECT * FROM (%s\n) AS source ORDER BY %d", trimmed, column + 1);
+}
+
+static FullTable *
+prepare_query(Run *run)
+{
+	FullTable  *table = palloc0(sizeof(FullTable));
+	const SyncOrder *order = run->order;
+
+	table->source = source_prepare(InvalidOid, "query", order->query);
+	table->mapping = mapping_from_query(table->source,
+										linitial(order->table_names), order);
+	if (table->mapping->rowid_column >= 0)
+		table->source = source_prepare(InvalidOid, "query",
+									   ordered_query(order->query,
+													 table->mapping->rowid_column));
+	return table;
+}
+
+static FullTable *
+prepare_relation(Run *run, Oid relid, const char *table_name)
+{
+	FullTable  *table = palloc0(sizeof(FullTable));
+
+	LockRelationOid(relid, AccessShareLock);
+	mapping_check_relation(relid);
+	table->mapping = mapping_from_relation(relid, table_name, run->order);
+	table->source = source_prepare(relid, relation_description(relid),
+								   table->mapping->sql);
+	source_lock_children(relid);
+	return table;
+}
+
+static void
+full_prepare(Run *run)
+{
+	const SyncOrder *order = run->order;
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *source;
+	ListCell   *name;
+	ListCell   *lc;
+
+	full_tables = NIL;
+	if (order->query)
+		full_tables = lappend(full_tables, prepare_query(run));
+	forboth(source, order->sources, name, order->table_names)
+		full_tables = lappend(full_tables,
+							  prepare_relation(run, lfirst_oid(source),
+											   (char *) lfirst(name)));
+	foreach(lc, full_tables)
+	{
+		FullTable  *table = (FullTable *) lfirst(lc);
+
+		for (int i = 0; i < table->source->ncolumns; i++)
+			table->source->columns[i].not_null = table->mapping->not_null[i];
+		table->source->nkeys = table->mapping->nkeys;
+		table->source->keys = table->mapping->keys;
+		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
+		run->finish.tables = lappend(run->finish.tables, table->mapping->table);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Hands the filled buffer to the writer. */
+static void
+send_pages(FullScan *scan)
+{
+	PagesMessage pages;
+
+	if (scan->pages == NULL)
+		return;
+	pages.buffer = scan->buffer;
+	pages.first_page = scan->first_page;
+	pages.npages = scan->npages;
+	channel_begin(scan->run->channel, MESSAGE_PAGES);
+	message_put_bytes(&scan->run->channel->message, &pages, sizeof(pages));
+	channel_send(scan->run->channel);
+	scan->run->counts.batches++;
+	scan->pages = NULL;
+}
+
+/* A page of the final file: buffers hold consecutive ones. */
+static void *
+next_file_page(void *arg, uint32_t pgno)
+{
+	FullScan   *scan = (FullScan *) arg;
+	Size		page_size = scan->run->order->options.page_size;
+
+	if (scan->pages != NULL &&
+		(scan->npages == scan->max_pages ||
+		 pgno != scan->first_page + scan->npages))
+		send_pages(scan);
+	if (scan->pages == NULL)
+	{
+		scan->buffer = channel_take_buffer(scan->run->channel);
+		scan->pages = channel_buffer(scan->run->channel, scan->buffer);
+		scan->first_page = pgno;
+		scan->npages = 0;
+	}
+	return scan->pages + page_size * scan->npages++;
+}
+
+/* A page of an image, which fills one buffer or segment from its start. */
+static void *
+next_image_page(void *arg, uint32_t pgno)
+{
+	FullScan   *scan = (FullScan *) arg;
+
+	return scan->pages +
+		(Size) (pgno - 1) * scan->run->order->options.page_size;
+}
+
+static void
+refuse_row(FullScan *scan, ImageResult result)
+{
+	if (result == IMAGE_ORDER)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("key value " INT64_FORMAT " of %s comes twice",
+						scan->rowid, scan->table->source->description),
+				 errhint("Choose other key columns.")));
+	if (result == IMAGE_TOO_LARGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a row of %s is too large for SQLite",
+						scan->table->source->description),
+				 errdetail("SQLite's limit is %d bytes for a row.", IMAGE_MAX_RECORD),
+				 errhint("Leave the row or the column out with lfsync_export_query().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the file has no page numbers left"),
+			 errhint("Use a larger \"page_size\".")));
+}
+
+static void
+begin_image(FullScan *scan, char *memory, Size size)
+{
+	uint32		page_size = scan->run->order->options.page_size;
+
+	scan->pages = memory;
+	scan->builder = image_init(scan->builder_memory, page_size,
+							   size / page_size, next_image_page, scan);
+	image_begin_table(scan->builder);
+	scan->image_rows = 0;
+	scan->image_bytes = 0;
+}
+
+static void
+begin_ring_image(FullScan *scan)
+{
+	Channel    *channel = scan->run->channel;
+
+	scan->buffer = channel_take_buffer(channel);
+	begin_image(scan, channel_buffer(channel, scan->buffer),
+				channel->header->buffer_size);
+}
+
+static void
+send_image(FullScan *scan)
+{
+	Channel    *channel = scan->run->channel;
+	TargetTable *table = scan->table->mapping->table;
+	ImageSchemaEntry entry = {"table", table->name, table->name, 0,
+	scan->table->mapping->image_sql};
+	ImageMessage image;
+	ImageResult result;
+
+	result = image_end_table(scan->builder, &entry.root);
+	/* a new cookie, or a kept statement would read the old image's root */
+	if (result == IMAGE_OK)
+		result = image_finish(scan->builder, &entry, 1, ++scan->cookie,
+							  &image.npages);
+	if (result != IMAGE_OK)
+		elog(ERROR, "could not finish an image: result %d", result);
+
+	image.buffer = scan->wide ? WIDE_BUFFER : scan->buffer;
+	image.segment = scan->wide ? dsm_segment_handle(scan->wide) : 0;
+	image.nrows = scan->image_rows;
+	pg_atomic_write_u64(&scan->run->slot->batch_rows, scan->image_rows);
+	channel_begin(channel, MESSAGE_IMAGE);
+	message_put_bytes(&channel->message, &image, sizeof(image));
+	channel_send(channel);
+	scan->run->counts.batches++;
+	scan->pages = NULL;
+}
+
+static void
+release_wide(FullScan *scan)
+{
+	channel_await_wide(scan->run->channel);
+	dsm_detach(scan->wide);
+	scan->wide = NULL;
+}
+
+/*
+ * A row that fills more than a whole buffer gets a segment of its own, which
+ * the writer has to be done with before the next row.
+ */
+static void
+add_wide_row(FullScan *scan, const ImageValue *values)
+{
+	int			ncolumns = scan->table->source->ncolumns;
+	uint32		page_size = scan->run->order->options.page_size;
+	Size		size = 0;
+	ImageResult result;
+
+	for (int i = 0; i < ncolumns; i++)
+		size += 16 + (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB ?
+					  values[i].len : 0);
+	/* overflow pages lose 4 bytes each; schema and tree take a few pages */
+	size += size / 64 + strlen(scan->table->mapping->image_sql) + 16 * page_size;
+	size = TYPEALIGN(page_size, size);
+
+	scan->wide = dsm_create(size, 0);
+	begin_image(scan, dsm_segment_address(scan->wide), size);
+	result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
+	if (result != IMAGE_OK)
+		refuse_row(scan, result);
+	scan->image_rows = 1;
+	send_image(scan);
+	release_wide(scan);
+}
+
+static void
+add_image_row(FullScan *scan, const ImageValue *values)
+{
+	int			ncolumns = scan->table->source->ncolumns;
+	int			batch_rows = scan->run->order->options.batch_rows;
+	ImageResult result;
+
+	if (scan->pages != NULL && batch_rows > 0 && scan->image_rows >= batch_rows)
+		send_image(scan);
+	if (scan->pages == NULL)
+		begin_ring_image(scan);
+	result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
+	if (result == IMAGE_FULL && scan->image_rows > 0)
+	{
+		send_image(scan);
+		begin_ring_image(scan);
+		result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
+	}
+	if (result == IMAGE_FULL)
+	{
+		/* not even an empty buffer takes it */
+		channel_give_back(scan->run->channel, scan->buffer);
+		add_wide_row(scan, values);
+	}
+	else if (result != IMAGE_OK)
+		refuse_row(scan, result);
+	else
+		scan->image_rows++;
+}
+
+static void
+receive_row(void *arg, ImageValue *values)
+{
+	FullScan   *scan = (FullScan *) arg;
+	int			rowid_column = scan->table->mapping->rowid_column;
+	int			ncolumns = scan->table->source->ncolumns;
+	int64		bytes = 8 * ncolumns;	/* about what the rest takes */
+
+	if (rowid_column >= 0)
+	{
+		int64		rowid = values[rowid_column].u.i;
+
+		/* images begin anew, and would not notice */
+		if (rowid == scan->rowid && scan->table->mapping->table->rows > 0)
+			refuse_row(scan, IMAGE_ORDER);
+		scan->rowid = rowid;
+		/* the rowid's alias is NULL in the record */
+		values[rowid_column].kind = IMAGE_NULL;
+	}
+	else
+		scan->rowid++;
+
+	if (scan->run->disposition == DISPOSITION_IN_PLACE)
+		add_image_row(scan, values);
+	else
+	{
+		ImageResult result = image_add_row(scan->builder, scan->rowid, values,
+										   ncolumns);
+
+		if (result != IMAGE_OK)
+			refuse_row(scan, result);
+	}
+	scan->table->mapping->table->rows++;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		if (values[i].kind >= IMAGE_TEXT)
+			bytes += values[i].len;
+	}
+	scan->bytes += bytes;
+	scan->image_bytes += bytes;
+	scan->run->counts.rows_read++;
+	/* for error messages, which may name the key */
+	if (rowid_column >= 0)
+	{
+		values[rowid_column].kind = IMAGE_INTEGER;
+		values[rowid_column].u.i = scan->rowid;
+	}
+}
+
+/*
+ * As many rows as fit into the buffer that is open, if they are like the ones
+ * before; if it is full, not before there is another: better to wait here than
+ * with a page of the table pinned.
+ */
+static long
+before_fetch(void *arg)
+{
+	FullScan   *scan = (FullScan *) arg;
+	Run		   *run = scan->run;
+	int64		buffer_size = run->channel->header->buffer_size;
+	int64		mean = run->counts.rows_read > 0 ?
+		scan->bytes / run->counts.rows_read + 1 : 1024;
+	int64		room = 0;
+
+	CHECK_FOR_INTERRUPTS();
+	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
+	if (scan->pages != NULL)
+		room = run->disposition == DISPOSITION_BUILD ?
+			(int64) (scan->max_pages - scan->npages) * run->order->options.page_size :
+			buffer_size - scan->image_bytes;
+	if (room < mean)
+	{
+		channel_wait_buffer(run->channel);
+		room = buffer_size;
+	}
+	return Max(1, Min(room / mean, MAX_FETCH));
+}
+
+static void
+scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
+		   int *nentries)
+{
+	Run		   *run = scan->run;
+	TargetTable *target = table->mapping->table;
+	bool		building = run->disposition == DISPOSITION_BUILD;
+	ImageResult result = IMAGE_OK;
+
+	scan->table = table;
+	scan->rowid = 0;
+	if (building)
+		image_begin_table(scan->builder);
+	else
+	{
+		channel_begin(run->channel, MESSAGE_TABLE);
+		message_put_table(&run->channel->message, target);
+		channel_send(run->channel);
+	}
+
+	source_scan(table->source, &run->order->options, before_fetch, receive_row, scan);
+
+	if (!building)
+	{
+		if (scan->pages != NULL)
+			send_image(scan);
+		return;
+	}
+	entries[*nentries].type = "table";
+	entries[*nentries].name = entries[*nentries].tbl_name = target->name;
+	entries[*nentries].sql = mapping_create_sql(target);
+	result = image_end_table(scan->builder, &entries[(*nentries)++].root);
+	if (result == IMAGE_OK && target->auto_index)
+	{
+		entries[*nentries].type = "index";
+		entries[*nentries].name = psprintf("sqlite_autoindex_%s_1", target->name);
+		entries[*nentries].tbl_name = target->name;
+		entries[*nentries].sql = NULL;
+		result = image_empty_index(scan->builder, &entries[(*nentries)++].root);
+	}
+	if (result != IMAGE_OK)
+		refuse_row(scan, result);
+}
+
+static void
+full_scan(Run *run)
+{
+	uint32		page_size = run->order->options.page_size;
+	ImageSchemaEntry *entries = palloc0(2 * list_length(full_tables) *
+										sizeof(ImageSchemaEntry));
+	int			nentries = 0;
+	FullScan	scan;
+	double		estimated = 0;
+	ListCell   *lc;
+
+	memset(&scan, 0, sizeof(scan));
+	scan.run = run;
+	scan.max_pages = run->channel->header->buffer_size / page_size;
+	scan.builder_memory = palloc(image_builder_size(page_size));
+	foreach(lc, full_tables)
+		estimated += source_estimate(((FullTable *) lfirst(lc))->source);
+	pg_atomic_write_u64(&run->slot->rows_estimated, (uint64) estimated);
+
+	if (run->disposition == DISPOSITION_BUILD)
+		scan.builder = image_init(scan.builder_memory, page_size, 0,
+								  next_file_page, &scan);
+	foreach(lc, full_tables)
+	{
+		FullTable  *table = (FullTable *) lfirst(lc);
+
+		scan_table(&scan, table, entries, &nentries);
+		for (int i = 0; i < table->source->ncolumns; i++)
+		{
+			run->nan_values += table->source->values[i].nan_count;
+			run->negative_zeros += table->source->values[i].negative_zero_count;
+			run->cut_fractions += table->source->values[i].cut_fraction_count;
+		}
+	}
+	if (run->disposition == DISPOSITION_BUILD)
+	{
+		ImageResult result = image_finish(scan.builder, entries, nentries, 1,
+										  &run->finish.page_count);
+
+		if (result != IMAGE_OK)
+			refuse_row(&scan, result);
+		send_pages(&scan);
+	}
+	run->counts.rows_inserted = run->counts.rows_read;
+	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
+}
+
+const SyncMode mode_full = {
+	.name = "full",
+	.prepare = full_prepare,
+	.scan = full_scan,
+};

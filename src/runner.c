@@ -1,0 +1,592 @@
+/*-------------------------------------------------------------------------
+ *
+ * runner.c
+ *	  The life of a run.
+ *
+ * The runner connects as the run's owner, so that PostgreSQL itself sees to
+ * every right.  Its settings are pinned, whatever the role or the database
+ * prescribes.  A run is three transactions: the start of its history, the
+ * read-only one that scans, and the end of its history; publishing happens
+ * between the last two, when no snapshot holds back vacuum any more.
+ *
+ * In the scanning transaction the order is: lock everything that will be
+ * read, then take the snapshot, then flush WAL.  With the snapshot first, a
+ * TRUNCATE that committed in between would leave it an empty table; and
+ * without the flush a crash could take back, in PostgreSQL alone, commits
+ * that the file already holds.
+ *
+ * SIGTERM acts as a query cancel, so that the end is written to the history
+ * also at fast shutdown.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "compat.h"
+#include "history.h"
+#include "lfsync.h"
+#include "mapping.h"
+#include "runner.h"
+
+PGDLLEXPORT void lfsync_runner_main(Datum arg);
+
+/* A ring of 16 MB: containers often have no more than 64 MB of /dev/shm. */
+#define PAGE_BUFFERS	16
+#define IMAGE_BUFFERS	2
+
+static Run *current_run = NULL;
+static volatile sig_atomic_t got_sigterm = false;
+static volatile sig_atomic_t timed_out = false;
+static emit_log_hook_type prev_emit_log_hook = NULL;
+
+static const SyncMode *const modes[] = {&mode_full};
+
+const SyncMode *
+find_mode(const char *name)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(modes); i++)
+	{
+		if (strcmp(modes[i]->name, name) == 0)
+			return modes[i];
+		appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", modes[i]->name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown mode \"%s\"", name),
+			 errhint("Valid modes are: %s.", list.data)));
+}
+
+bool
+runner_start(const SlotHandle *handle, BackgroundWorkerHandle **worker_handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* on a standby too, where RecoveryFinished would never come */
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "lfsync", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "lfsync_runner_main",
+			sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "lfsync runner", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "lfsync runner", sizeof(worker.bgw_type));
+	memcpy(worker.bgw_extra, handle, sizeof(SlotHandle));
+	return RegisterDynamicBackgroundWorker(&worker, worker_handle);
+}
+
+static void
+runner_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	got_sigterm = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+run_timeout_handler(void)
+{
+	timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * A FATAL error never reaches PG_CATCH, and the most likely ones come before
+ * there is one: a role that may not log in or connect.
+ */
+static void
+runner_emit_log(ErrorData *edata)
+{
+	if (edata->elevel == FATAL && current_run)
+		slot_set_error(current_run->slot, edata, 0);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(edata);
+}
+
+static void
+runner_exit(int code, Datum arg)
+{
+	Run		   *run = current_run;
+
+	if (run->channel && run->channel->segment)
+	{
+		/* FATAL: no time to wait, the writer holds its own part of the slot */
+		pg_atomic_write_u32(&run->channel->header->stop, 1);
+		TerminateBackgroundWorker(run->channel->writer);
+		slot_abandon(run->slot, SLOT_WRITER);
+	}
+	slot_release(run->slot, SLOT_RUNNER);
+}
+
+static void
+pin_settings(const SyncOrder *order)
+{
+	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"DateStyle", "ISO"},
+		{"IntervalStyle", "iso_8601"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"quote_all_identifiers", "off"},
+		{"client_encoding", "UTF8"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"synchronize_seqscans", "off"},
+		{"jit", "off"},
+		{"statement_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("row_security", order->options.row_security ? "on" : "off",
+					PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("lock_timeout", psprintf("%d", lfsync_busy_timeout),
+					PGC_SUSET, PGC_S_SESSION);
+	/* names in a query or filter are the caller's; nothing else needs any */
+	SetConfigOption("search_path",
+					order->query || order->filter ? order->search_path : "pg_catalog",
+					PGC_USERSET, PGC_S_SESSION);
+}
+
+/* The writer looks at the target and says how it is to be written. */
+static void
+open_target(Run *run)
+{
+	OpenRequest request;
+	OpenReply	reply;
+	StringInfoData message;
+	const SyncOptions *options = &run->order->options;
+	Size		ring = 2 * (Size) lfsync_batch_bytes * 1024;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	memset(&request, 0, sizeof(request));
+	/* rights are asked anew at each run */
+	request.path = MemoryContextStrdup(run->context,
+									   path_resolve(run->order->file, run->slot->owner));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+
+	path_forbidden(&request.forbidden);
+	request.options = *options;
+	request.busy_timeout = lfsync_busy_timeout;
+	foreach(lc, run->order->table_names)
+		request.tables = lappend(request.tables,
+								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
+
+	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
+								  ring / PAGE_BUFFERS);
+	channel_begin(run->channel, MESSAGE_OPEN);
+	message_put_open(&run->channel->message, &request);
+	channel_send(run->channel);
+	channel_await(run->channel, MESSAGE_OPENED, &message);
+	message_get_opened(&message, &reply);
+	run->disposition = reply.disposition;
+	if (run->disposition == DISPOSITION_IN_PLACE)
+		channel_resize(run->channel, IMAGE_BUFFERS, ring / IMAGE_BUFFERS);
+
+	StartTransactionCommand();
+	foreach(lc, reply.owners)
+	{
+		char	   *owner = pg_any_to_server(lfirst(lc), strlen(lfirst(lc)), PG_UTF8);
+		Oid			roleid = get_role_oid(owner, true);
+
+		if ((!OidIsValid(roleid) || !has_privs_of_role(run->slot->owner, roleid)) &&
+			!has_privs_of_role(run->slot->owner, ROLE_PG_WRITE_SERVER_FILES))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("file \"%s\" has tables of role \"%s\"",
+							request.path, owner),
+					 errdetail("Only that role, its members and members of pg_write_server_files may write to it."),
+					 errhint("Choose another file.")));
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * A commit that the file holds must not be lost to a crash of the server: what
+ * the snapshot can see is flushed.  A record of our own is flushed rather than
+ * the insert position, which at a page's edge may lie beyond any record.
+ */
+static void
+flush_wal(void)
+{
+	if (!RecoveryInProgress())
+		XLogFlush(LogLogicalMessageNoFlush("lfsync", "", 0));
+}
+
+/*
+ * The caller's own changes are invisible to us, and would be missing or, had
+ * the caller scanned, be there though it rolls back: neither is acceptable.
+ */
+static void
+refuse_held(const SyncOrder *order)
+{
+	if (order->held == NIL)
+		return;
+	if (SPI_execute("SELECT DISTINCT relation FROM pg_catalog.pg_locks "
+					"WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() "
+					"AND locktype OPERATOR(pg_catalog.=) 'relation'",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read pg_locks");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Oid			relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+														   SPI_tuptable->tupdesc,
+														   1, &isnull));
+
+		if (!isnull && list_member_oid(order->held, relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("relation \"%s\" has been changed by the calling transaction",
+							get_rel_name(relid)),
+					 errdetail("A run reads committed rows only."),
+					 errhint("Commit first, then start the run.")));
+	}
+}
+
+static void
+identify(Run *run)
+{
+	RunIdentity *identity = &run->finish.identity;
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	char	   *owner = GetUserNameFromId(run->slot->owner, false);
+	char	   *database = get_database_name(MyDatabaseId);
+
+	identity->job = run->order->job;
+	identity->mode = run->order->mode;
+	identity->owner = pg_server_to_any(owner, strlen(owner), PG_UTF8);
+	identity->database = pg_server_to_any(database, strlen(database), PG_UTF8);
+	identity->system_identifier = psprintf(UINT64_FORMAT, GetSystemIdentifier());
+	if (RecoveryInProgress())
+	{
+		TimeLineID	timeline;
+
+		(void) GetXLogReplayRecPtr(&timeline);
+		identity->timeline = (int) timeline;
+	}
+	else
+		identity->timeline = (int) GetWALInsertionTimeLine();
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Everything that needs the source, in one read-only transaction. */
+static void
+read_source(Run *run, const SyncMode *mode)
+{
+	instr_time	start;
+	instr_time	elapsed;
+	int64		waited;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	XactReadOnly = true;
+	SPI_connect();
+
+	/* parsing may call functions; they must not fix the run's snapshot yet */
+	slot_set_phase(run->slot, "locking");
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	identify(run);
+	mode->prepare(run);
+	PopActiveSnapshot();
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	flush_wal();
+	refuse_held(run->order);
+
+	slot_set_phase(run->slot, "scanning");
+	waited = run->channel->wait_us;
+	INSTR_TIME_SET_CURRENT(start);
+	mode->scan(run);
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+	waited = run->channel->wait_us - waited;
+	run->counts.wait_us = waited;
+	run->counts.scan_us = INSTR_TIME_GET_MICROSEC(elapsed) - waited;
+
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+}
+
+/* The writer completes the file and publishes it. */
+static List *
+finish_target(Run *run)
+{
+	StringInfoData message;
+	FinishReply reply;
+
+	channel_begin(run->channel, MESSAGE_FINISH);
+	message_put_finish(&run->channel->message, &run->finish);
+	channel_send(run->channel);
+	channel_await(run->channel, MESSAGE_DONE, &message);
+	message_get_done(&message, &reply);
+	run->counts.bytes_written = reply.bytes_written;
+	run->counts.write_us = reply.write_us;
+	return reply.notes;
+}
+
+/* Every loss or oddity, counted; NULL if there was none. */
+static char *
+notes_json(Run *run, List *writer_notes)
+{
+	StringInfoData json;
+	ListCell   *lc;
+	bool		first = true;
+
+	initStringInfo(&json);
+	if (run->nan_values > 0)
+		appendStringInfo(&json, ", \"nan\": " INT64_FORMAT, run->nan_values);
+	if (run->negative_zeros > 0)
+		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
+	if (run->cut_fractions > 0)
+		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
+	if (run->not_carried || writer_notes)
+	{
+		appendStringInfo(&json, ", \"structure_count\": %d, \"structure\": [",
+						 list_length(run->not_carried) + list_length(writer_notes));
+		foreach(lc, list_concat_copy(run->not_carried, writer_notes))
+		{
+			if (!first)
+				appendStringInfoString(&json, ", ");
+			escape_json(&json, slot_text((char *) lfirst(lc)));
+			first = false;
+		}
+		appendStringInfoChar(&json, ']');
+	}
+	return json.len > 0 ? psprintf("{%s}", json.data + 2) : NULL;
+}
+
+/* Counts per target table, for the caller. */
+static char *
+tables_json(Run *run)
+{
+	StringInfoData json;
+	ListCell   *lc;
+
+	initStringInfo(&json);
+	foreach(lc, run->finish.tables)
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+
+		appendStringInfoString(&json, json.len ? ", " : "{");
+		escape_json(&json, slot_text(table->name));
+		appendStringInfo(&json, ": {\"rows_read\": " INT64_FORMAT
+						 ", \"rows_inserted\": " INT64_FORMAT
+						 ", \"rows_updated\": 0, \"rows_deleted\": 0}",
+						 table->rows, table->rows);
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+static void
+set_outcome(Run *run, RunStatus status)
+{
+	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
+	run->slot->status = status;
+	run->slot->counts = run->counts;
+	LWLockRelease(run_slots->lock);
+}
+
+static void
+run_order(Run *run)
+{
+	const SyncMode *mode = find_mode(run->order->mode);
+	List	   *writer_notes;
+	char	   *notes;
+	RunError	no_error;
+
+	pgstat_report_activity(STATE_RUNNING,
+						   psprintf("lfsync: %s to %s", run->order->mode, run->order->file));
+	if (run->order->options.run_timeout > 0)
+		enable_timeout_after(RegisterTimeout(USER_TIMEOUT, run_timeout_handler),
+							 run->order->options.run_timeout);
+
+	(void) history_start(run->slot, run->order, slot_text(run->slot->source),
+						 slot_text(run->slot->file));
+	MemoryContextSwitchTo(run->context);
+
+	open_target(run);
+	read_source(run, mode);
+	slot_set_phase(run->slot, "completing");
+	writer_notes = finish_target(run);
+	channel_destroy(run->channel);
+
+	/* from here on the file is there: nothing may call it a failure */
+	disable_all_timeouts(false);
+	order_set_result(run->order_segment, tables_json(run));
+	StartTransactionCommand();
+	notes = MemoryContextStrdup(run->context, notes_json(run, writer_notes) ?
+								notes_json(run, writer_notes) : "{}");
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+	set_outcome(run, RUN_SUCCEEDED);
+	memset(&no_error, 0, sizeof(no_error));
+	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes);
+	if (lfsync_log_runs == LOG_RUNS_ALL)
+		ereport(LOG,
+				(errmsg("lfsync run " INT64_FORMAT " of %s to \"%s\": " INT64_FORMAT " rows",
+						run->slot->run_id, slot_text(run->slot->source),
+						run->order->file, run->counts.rows_read)));
+}
+
+/* What a cancel was about. */
+static void
+explain_cancel(ErrorData *edata)
+{
+	if (edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		return;
+	if (timed_out)
+	{
+		edata->message = "the run took longer than \"run_timeout\"";
+		edata->hint = "Raise lfsync.run_timeout or the option \"run_timeout\".";
+	}
+	else if (got_sigterm)
+		edata->message = "the run was stopped";
+	else
+		edata->message = "the run was cancelled";
+}
+
+static void
+run_failed(Run *run, ErrorData *edata)
+{
+	RunStatus	status;
+	RunError	error;
+
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	/* conversion of its texts wants the transaction that is about to go */
+	explain_cancel(edata);
+	slot_set_error(run->slot, edata, 0);
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	if (run->channel && run->channel->segment)
+		channel_destroy(run->channel);
+
+	error = run->slot->error;
+	status = error.sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out ?
+		RUN_CANCELLED : RUN_FAILED;
+	set_outcome(run, status);
+	QueryCancelPending = false;
+	RESUME_INTERRUPTS();
+
+	if (lfsync_log_runs >= LOG_RUNS_ERRORS)
+		ereport(LOG,
+				(errmsg("lfsync run " INT64_FORMAT " failed: %s",
+						run->slot->run_id, error.message),
+				 error.detail[0] ? errdetail_internal("%s", error.detail) : 0,
+				 error.hint[0] ? errhint("%s", error.hint) : 0));
+	if (run->slot->run_id > 0)
+	{
+		PG_TRY();
+		{
+			history_end(run->slot, status, &run->counts, &error, NULL);
+		}
+		PG_CATCH();
+		{
+			/* the next run will mark it crashed */
+			EmitErrorReport();
+			FlushErrorState();
+			AbortOutOfAnyTransaction();
+		}
+		PG_END_TRY();
+	}
+}
+
+/*
+ * The work inside PG_TRY, and what follows an error, in functions of their own:
+ * their variables survive the jump.
+ */
+void
+lfsync_runner_main(Datum arg)
+{
+	Run		   *run = MemoryContextAllocZero(TopMemoryContext, sizeof(Run));
+
+	pqsignal(SIGTERM, runner_sigterm);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	memcpy(&run->handle, MyBgworkerEntry->bgw_extra, sizeof(SlotHandle));
+	run->slot = slot_attach(&run->handle, SLOT_RUNNER);
+	if (run->slot == NULL)
+		proc_exit(0);			/* the caller has given up */
+	current_run = run;
+	before_shmem_exit(runner_exit, (Datum) 0);
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = runner_emit_log;
+
+	run->context = AllocSetContextCreate(TopMemoryContext, "lfsync run",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(run->context);
+	CurrentResourceOwner = NULL;
+	run->order = order_receive(run->slot->order, &run->order_segment);
+	if (run->order == NULL)
+		proc_exit(0);
+	dsm_pin_mapping(run->order_segment);
+
+	BackgroundWorkerInitializeConnectionByOid(run->slot->dboid, run->slot->owner, 0);
+
+	PG_TRY();
+	{
+		pin_settings(run->order);
+		run_order(run);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(run->context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		run_failed(run, edata);
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}

@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *	  Reading a source: relation or query, in chunks, through SPI.
+ *
+ * Rows stream from a read-only SPI cursor into an own DestReceiver, a small
+ * number at a time, so that no tuple table is ever built.  The receiver never
+ * asks the executor to stop: a portal whose receiver says no counts as
+ * finished, and the rest of its rows would silently be lost.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_inherits.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "tcop/pquery.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/snapmgr.h"
+
+#include "source.h"
+
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	Source	   *source;
+	SourceRow	row;
+	void	   *arg;
+	MemoryContext row_context;
+	ImageValue *converted;
+	int			column;			/* being converted, -1: none */
+	uint64		rows;			/* begun */
+} RowReceiver;
+
+Source *
+source_prepare(Oid relid, const char *description, const char *sql)
+{
+	Source	   *source = palloc0(sizeof(Source));
+	CachedPlanSource *plansource;
+	TupleDesc	desc;
+	List	   *plansources;
+	ListCell   *lc;
+
+	source->relid = relid;
+	source->description = pstrdup(description);
+
+	/* no scroll: a scrollable portal makes sorts keep everything */
+	source->plan = SPI_prepare_cursor(sql, 0, NULL, CURSOR_OPT_NO_SCROLL);
+	if (source->plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s",
+			 SPI_result_code_string(SPI_result));
+
+	plansources = SPI_plan_get_plan_sources(source->plan);
+	if (list_length(plansources) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query must be one statement"),
+				 errhint("Give a single SELECT.")));
+	plansource = (CachedPlanSource *) linitial(plansources);
+	foreach(lc, plansource->query_list)
+	{
+		Query	   *query = lfirst_node(Query, lc);
+
+		if (query->commandType != CMD_SELECT || query->hasModifyingCTE ||
+			query->rowMarks != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the query must be a plain SELECT"),
+					 errdetail("A run reads only: data-modifying statements, row locks, SHOW and other utility statements are refused."),
+					 errhint("Give a SELECT, VALUES or TABLE statement without FOR UPDATE.")));
+	}
+
+	desc = plansource->resultDesc;
+	if (desc == NULL || desc->natts == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("source %s has no columns", description),
+				 errdetail("A SQLite table needs at least one.")));
+	source->ncolumns = desc->natts;
+	source->columns = palloc0(desc->natts * sizeof(SourceColumn));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		SourceColumn *column = &source->columns[i];
+
+		column->name = pstrdup(NameStr(att->attname));
+		column->typid = att->atttypid;
+		column->typmod = att->atttypmod;
+		if (get_typtype(att->atttypid) == TYPTYPE_PSEUDO &&
+			att->atttypid != RECORDOID && att->atttypid != RECORDARRAYOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" has pseudo-type %s", column->name,
+							format_type_be(att->atttypid)),
+					 errhint("Cast it to a real type in the query.")));
+	}
+	return source;
+}
+
+void
+source_lock_children(Oid relid)
+{
+	if (has_subclass(relid))
+		(void) find_all_inheritors(relid, AccessShareLock, NULL);
+}
+
+double
+source_estimate(Source *source)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(source->plan);
+	double		rows = 0;
+
+	if (plan != NULL)
+	{
+		PlannedStmt *stmt = linitial_node(PlannedStmt, plan->stmt_list);
+
+		rows = stmt->planTree->plan_rows;
+		/* a plan that is not saved has no resource owner */
+		ReleaseCachedPlan(plan, NULL);
+	}
+	return rows;
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+receiver_shutdown(DestReceiver *self)
+{
+}
+
+static void
+receiver_destroy(DestReceiver *self)
+{
+}
+
+/* A table must not get a NULL that its target column excludes. */
+static void
+refuse_null(Source *source, int column)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NOT_NULL_VIOLATION),
+			 errmsg("NULL in column \"%s\" of %s, which is NOT NULL in the target",
+					source->columns[column].name, source->description),
+			 errdetail("A key column has no NULLs; a NaN becomes NULL unless option \"nan\" says otherwise."),
+			 errhint("Choose other key columns, or for NaN the option nan => 'text'.")));
+}
+
+static bool
+receiver_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+	Source	   *source = receiver->source;
+	ImageValue *converted = receiver->converted;
+	MemoryContext oldcontext;
+
+	slot_getallattrs(slot);
+	receiver->rows++;
+
+	/* the executor's context lives until the portal ends: not for rows */
+	MemoryContextReset(receiver->row_context);
+	oldcontext = MemoryContextSwitchTo(receiver->row_context);
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		receiver->column = i;
+		if (slot->tts_isnull[i])
+			converted[i].kind = IMAGE_NULL;
+		else
+			source->values[i].convert(&source->values[i], slot->tts_values[i],
+									  &converted[i]);
+		if (converted[i].kind == IMAGE_NULL && source->columns[i].not_null)
+			refuse_null(source, i);
+	}
+	receiver->column = -1;
+	receiver->row(receiver->arg, converted);
+	MemoryContextSwitchTo(oldcontext);
+	return true;
+}
+
+/* Names the place where an error was met: column, row and key. */
+static void
+receiver_error_context(void *arg)
+{
+	RowReceiver *receiver = (RowReceiver *) arg;
+	Source	   *source = receiver->source;
+	StringInfoData key;
+
+	if (receiver->rows == 0)
+		return;
+	initStringInfo(&key);
+	for (int i = 0; i < source->nkeys; i++)
+	{
+		int			column = source->keys[i];
+		ImageValue *value = &receiver->converted[column];
+
+		/* columns at and after the current one still hold the last row */
+		if (receiver->column >= 0 && column >= receiver->column)
+			continue;
+		if (value->kind == IMAGE_INTEGER)
+			appendStringInfo(&key, "%s%s = " INT64_FORMAT, key.len ? ", " : "",
+							 source->columns[column].name, value->u.i);
+		else if (value->kind == IMAGE_TEXT && value->len <= 64 &&
+				 GetDatabaseEncoding() == PG_UTF8)
+			appendStringInfo(&key, "%s%s = %.*s", key.len ? ", " : "",
+							 source->columns[column].name, (int) value->len,
+							 (const char *) value->u.data);
+	}
+	if (receiver->column >= 0)
+		errcontext("column \"%s\", row " UINT64_FORMAT " of %s%s%s%s",
+				   source->columns[receiver->column].name, receiver->rows,
+				   source->description,
+				   key.len ? " (" : "", key.data, key.len ? ")" : "");
+	else
+		errcontext("row " UINT64_FORMAT " of %s%s%s%s", receiver->rows,
+				   source->description,
+				   key.len ? " (" : "", key.data, key.len ? ")" : "");
+	pfree(key.data);
+}
+
+void
+source_scan(Source *source, SyncOptions *options,
+			SourceBeforeFetch before_fetch, SourceRow row, void *arg)
+{
+	RowReceiver receiver;
+	ErrorContextCallback callback;
+	Portal		portal;
+
+	source->values = palloc0(source->ncolumns * sizeof(ValueColumn));
+	for (int i = 0; i < source->ncolumns; i++)
+		value_prepare(&source->values[i], source->columns[i].typid,
+					  source->columns[i].typmod, options);
+
+	memset(&receiver, 0, sizeof(receiver));
+	receiver.pub.receiveSlot = receiver_receive;
+	receiver.pub.rStartup = receiver_startup;
+	receiver.pub.rShutdown = receiver_shutdown;
+	receiver.pub.rDestroy = receiver_destroy;
+	receiver.pub.mydest = DestNone;
+	receiver.source = source;
+	receiver.row = row;
+	receiver.arg = arg;
+	receiver.row_context = AllocSetContextCreate(CurrentMemoryContext,
+												 "lfsync row",
+												 ALLOCSET_DEFAULT_SIZES);
+	receiver.converted = palloc0(source->ncolumns * sizeof(ImageValue));
+	receiver.column = -1;
+
+	portal = SPI_cursor_open(NULL, source->plan, NULL, NULL, true);
+
+	callback.callback = receiver_error_context;
+	callback.arg = &receiver;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	while (!portal->atEnd)
+		(void) PortalRunFetch(portal, FETCH_FORWARD, before_fetch(arg),
+							  &receiver.pub);
+	error_context_stack = callback.previous;
+
+	SPI_cursor_close(portal);
+	MemoryContextDelete(receiver.row_context);
+}

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.h
+ *	  Reading a source: relation or query, in chunks, through SPI.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_SOURCE_H
+#define LFSYNC_SOURCE_H
+
+#include "executor/spi.h"
+#include "tcop/dest.h"
+
+#include "image.h"
+#include "value.h"
+
+typedef struct SourceColumn
+{
+	char	   *name;			/* server encoding */
+	Oid			typid;
+	int32		typmod;
+	bool		not_null;		/* NULL is refused: the target says NOT NULL */
+} SourceColumn;
+
+typedef struct Source
+{
+	Oid			relid;			/* InvalidOid for a query */
+	char	   *description;	/* schema-qualified name, or "query" */
+	int			ncolumns;
+	SourceColumn *columns;
+	ValueColumn *values;		/* filled in by source_scan() */
+	SPIPlanPtr	plan;
+	int			nkeys;			/* for error messages: columns that tell rows */
+	int		   *keys;			/* apart */
+} Source;
+
+/*
+ * Called for each row, with SQLite values that live until it returns.  It may
+ * wait, though a page of the table stays pinned meanwhile: better to have
+ * looked for room between fetches.
+ */
+typedef void (*SourceRow) (void *arg, ImageValue *values);
+
+/*
+ * Called before each fetch; returns how many rows to fetch.  The place to
+ * wait for room.
+ */
+typedef long (*SourceBeforeFetch) (void *arg);
+
+/*
+ * Prepares "sql" and fills in its columns.  Takes the locks that parsing
+ * takes, but no snapshot.  Refuses what is not a single SELECT, has no
+ * column, two columns of one name, or pseudo-types.  Inside SPI_connect().
+ */
+extern Source *source_prepare(Oid relid, const char *description,
+							  const char *sql);
+
+/* Locks partitions and inheritance children, which parsing does not. */
+extern void source_lock_children(Oid relid);
+
+/* The planner's estimate of the rows; needs an active snapshot. */
+extern double source_estimate(Source *source);
+
+/*
+ * Reads all rows under the active snapshot.  An error says in its context
+ * which column and row it met.
+ */
+extern void source_scan(Source *source, SyncOptions *options,
+						SourceBeforeFetch before_fetch, SourceRow row,
+						void *arg);
+
+#endif							/* LFSYNC_SOURCE_H */
