@@ -1,0 +1,191 @@
+/* src/lfsync--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION lfsync" to load this file. \quit
+
+/*
+ * Runs.  Start and end are written by the run itself, in transactions of its
+ * own; nobody else writes here.
+ */
+CREATE TABLE lfsync_runs (
+    run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job text,                       -- NULL: a one-off run
+    owner name NOT NULL,            -- the role the run works as ...
+    owner_oid oid NOT NULL,         -- ... told apart from a later one of that name
+    mode text NOT NULL,
+    source text NOT NULL,
+    file text NOT NULL,
+    status text NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'cancelled', 'crashed')),
+    attempt integer NOT NULL DEFAULT 1,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz,        -- NULL only while it runs
+    rows_read bigint,
+    rows_inserted bigint,
+    rows_updated bigint,
+    rows_deleted bigint,
+    rows_rejected bigint,
+    bytes_written bigint,
+    batches bigint,
+    scan_time interval,             -- reading and converting
+    write_time interval,            -- the writer at work
+    wait_time interval,             -- the reader waiting for the writer
+    sqlstate text,
+    sqlite_code integer,            -- SQLite's extended result code
+    message text,
+    detail text,
+    hint text,
+    position_from text,
+    position_to text,
+    notes jsonb                     -- every loss or oddity, counted
+);
+
+CREATE INDEX lfsync_runs_running ON lfsync_runs (run_id) WHERE status = 'running';
+
+COMMENT ON TABLE lfsync_runs IS 'runs of lfsync, live and past; everybody sees their own';
+
+ALTER TABLE lfsync_runs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY lfsync_runs_own ON lfsync_runs FOR SELECT
+    USING (pg_catalog.pg_has_role(owner_oid, 'MEMBER')
+           OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER'));
+GRANT SELECT ON lfsync_runs TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('lfsync_runs', '');
+SELECT pg_catalog.pg_extension_config_dump('lfsync_runs_run_id_seq', '');
+
+/*
+ * Exports.  Each runs to its end before it returns, in processes of its own,
+ * and returns one row.
+ */
+
+CREATE FUNCTION lfsync_export(
+    source regclass,
+    file text,
+    table_name text DEFAULT NULL,
+    mode text DEFAULT 'full',
+    key_columns text[] DEFAULT NULL,
+    cursor_columns text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    mapping json DEFAULT NULL,
+    options jsonb DEFAULT '{}')
+RETURNS TABLE (
+    run_id bigint, job text, mode text, file text, rows_read bigint,
+    rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+    bytes_written bigint, duration interval, tables jsonb)
+AS 'MODULE_PATHNAME', 'lfsync_export'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+
+COMMENT ON FUNCTION lfsync_export(regclass, text, text, text, text[], text[], text, json, jsonb)
+    IS 'export a table, view or foreign table into a SQLite file';
+
+CREATE FUNCTION lfsync_export_query(
+    query text,
+    file text,
+    table_name text,
+    key_columns text[] DEFAULT NULL,
+    options jsonb DEFAULT '{}')
+RETURNS TABLE (
+    run_id bigint, job text, mode text, file text, rows_read bigint,
+    rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+    bytes_written bigint, duration interval, tables jsonb)
+AS 'MODULE_PATHNAME', 'lfsync_export_query'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+
+COMMENT ON FUNCTION lfsync_export_query(text, text, text, text[], jsonb)
+    IS 'export the result of a query into a SQLite file';
+
+CREATE FUNCTION lfsync_export_tables(
+    sources regclass[],
+    file text,
+    options jsonb DEFAULT '{}')
+RETURNS TABLE (
+    run_id bigint, job text, mode text, file text, rows_read bigint,
+    rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+    bytes_written bigint, duration interval, tables jsonb)
+AS 'MODULE_PATHNAME', 'lfsync_export_tables'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+
+COMMENT ON FUNCTION lfsync_export_tables(regclass[], text, jsonb)
+    IS 'export several tables at one snapshot, with their foreign keys, into a SQLite file';
+
+CREATE FUNCTION lfsync_cancel(run_id bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'lfsync_cancel'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_cancel(bigint)
+    IS 'tell a live run to stop; false if there is no such run';
+
+CREATE FUNCTION lfsync_preview(
+    source regclass,
+    mapping json DEFAULT NULL,
+    options jsonb DEFAULT '{}')
+RETURNS TABLE (
+    target_table text, target_column text, source_expression text,
+    source_type text, sqlite_type text, note text)
+AS 'MODULE_PATHNAME', 'lfsync_preview'
+LANGUAGE C STABLE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_preview(regclass, json, jsonb)
+    IS 'what an export would make of a source, before it does';
+
+/* Watching */
+
+CREATE FUNCTION lfsync_progress_rows(
+    OUT run_id bigint, OUT job text, OUT datname text, OUT pid integer,
+    OUT writer_pid integer, OUT mode text, OUT phase text, OUT source text,
+    OUT file text, OUT table_name text, OUT rows_estimated bigint,
+    OUT rows_read bigint, OUT rows_written bigint, OUT rows_rejected bigint,
+    OUT bytes_written bigint, OUT batches_done bigint, OUT batch_rows bigint,
+    OUT waiting_for text, OUT attempt integer, OUT memory_bytes bigint,
+    OUT started_at timestamptz, OUT seen_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'lfsync_progress_rows'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION lfsync_progress_rows()
+    IS 'live runs as the view lfsync_progress needs them';
+
+/*
+ * percent counts rows against the planner's estimate; it stays below 100
+ * until the run is over, since an estimate may be wrong and the file still has
+ * to be completed when the last row has been read.
+ */
+CREATE VIEW lfsync_progress AS
+SELECT p.run_id, p.job, p.datname, p.pid, p.writer_pid, p.mode, p.phase,
+       p.source, p.file, p.table_name, p.rows_estimated, p.rows_read,
+       p.rows_written,
+       CASE WHEN p.rows_read > p.rows_written THEN p.rows_read - p.rows_written ELSE 0 END AS rows_pending,
+       p.rows_rejected, p.bytes_written, p.batches_done, p.batch_rows,
+       p.percent,
+       CASE WHEN p.seconds > 0 THEN (p.rows_read / p.seconds)::bigint END AS rows_per_second,
+       CASE WHEN p.phase = 'scanning' AND p.percent BETWEEN 1 AND 98
+            THEN pg_catalog.make_interval(secs => pg_catalog.round((p.seconds * (100 - p.percent) / p.percent)::numeric, 1)::double precision)
+       END AS eta,
+       COALESCE(p.waiting_for,
+                CASE WHEN a.wait_event_type = 'Lock'
+                     THEN 'a ' || a.wait_event || ' lock held by process '
+                          || pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(p.pid), ', ')
+                END) AS waiting_for,
+       p.attempt, p.memory_bytes,
+       NULL::text AS flush_reason,
+       p.started_at,
+       '[' || pg_catalog.repeat('#', p.percent / 5) || pg_catalog.repeat('.', 20 - p.percent / 5) || '] '
+           || pg_catalog.lpad(p.percent::text, 2) || ' %' AS bar
+FROM (SELECT r.*,
+             CASE WHEN r.phase IN ('completing', 'creating indexes', 'checking', 'publishing') THEN 99
+                  WHEN r.rows_read IS NULL THEN NULL
+                  ELSE LEAST(99, r.rows_read * 100 / GREATEST(r.rows_estimated, 1, r.rows_read))
+             END::integer AS percent,
+             EXTRACT(epoch FROM r.seen_at - r.started_at)::double precision AS seconds
+      FROM lfsync_progress_rows() AS r) AS p
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = p.pid;
+
+COMMENT ON VIEW lfsync_progress IS 'live runs of lfsync; values for their owners and pg_read_all_stats';
+
+GRANT SELECT ON lfsync_progress TO PUBLIC;
+
+/* Files are the administrator's to give away: see the README for the GRANTs. */
+REVOKE ALL ON FUNCTION lfsync_export(regclass, text, text, text, text[], text[], text, json, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_export_query(text, text, text, text[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_export_tables(regclass[], text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_cancel(bigint) FROM PUBLIC;
