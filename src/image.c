@@ -30,7 +30,6 @@
 #define LEAF_HEADER_SIZE		8
 #define INTERIOR_HEADER_SIZE	12
 #define CELL_POINTER_SIZE		2
-#define MIN_CELL_SIZE			4	/* what a freed cell must be able to hold */
 
 #define FILE_HEADER_SIZE		100 /* the start of page 1 (1.3) */
 #define PGNO_SIZE				4
@@ -249,11 +248,6 @@ measure_row(ImageBuilder *builder, int64_t rowid,
 	}
 	row.cell = varint_size(row.payload) + varint_size((uint64_t) rowid) +
 		row.local + (row.overflow > 0 ? PGNO_SIZE : 0);
-	if (row.cell < MIN_CELL_SIZE)
-	{
-		row.local += MIN_CELL_SIZE - row.cell;
-		row.cell = MIN_CELL_SIZE;
-	}
 	return row;
 }
 
@@ -385,7 +379,7 @@ flush_level(ImageBuilder *builder, Level *level, Child *child)
 	return true;
 }
 
-/* Puts a finished page into the lowest level, and what that fills above it. */
+/* Puts a finished page into the level above it, and what this fills further up. */
 static bool
 add_child(ImageBuilder *builder, int depth, Child child)
 {
@@ -420,7 +414,10 @@ add_child(ImageBuilder *builder, int depth, Child child)
 	return true;
 }
 
-/* Writes the interior pages, after the last leaf, up to the root's children. */
+/*
+ * Writes the interior pages, after the last leaf, but for the topmost.  Where a
+ * child waits for a second page, the first page's last cell moves there.
+ */
 static bool
 finish_levels(ImageBuilder *builder)
 {
@@ -624,9 +621,10 @@ write_row(ImageBuilder *builder, int64_t rowid,
 	}
 
 	if (row->overflow > 0)
+	{
 		put_big_endian(writer.link, 0, PGNO_SIZE);
-	if (writer.at < writer.end)
 		memset(writer.at, 0, (size_t) (writer.end - writer.at));
+	}
 	return true;
 }
 
@@ -668,8 +666,15 @@ ImageResult
 image_add_row(ImageBuilder *builder, int64_t rowid,
 			  const ImageValue *values, int nvalues)
 {
+	static const ImageValue null_value = {.kind = IMAGE_NULL};
 	RowSize		row;
 
+	/* A record without a column makes SQLite say that the file is damaged. */
+	if (nvalues == 0)
+	{
+		values = &null_value;
+		nvalues = 1;
+	}
 	if (builder->has_rows && rowid <= builder->last_rowid)
 		return IMAGE_ORDER;
 	if (nvalues > IMAGE_MAX_COLUMNS)
@@ -732,39 +737,42 @@ image_empty_index(ImageBuilder *builder, uint32_t *root)
 }
 
 /*
- * Bounds, not sizes, as the roots are not known yet.  Of two leaves beside
- * each other the cells would not fit on one, and an interior page has more
- * than 16 children.
+ * Rows at their largest, as their roots are not known yet; and of the interior
+ * pages, which have far more than eight children each, the root is page 1.
  */
 uint32_t
 image_schema_pages(uint32_t page_size,
 				   const ImageSchemaEntry *entries, int nentries)
 {
-	uint64_t	leaf_room = page_size - FILE_HEADER_SIZE - LEAF_HEADER_SIZE;
+	uint64_t	room = page_size - FILE_HEADER_SIZE - LEAF_HEADER_SIZE;
 	uint64_t	max_local = MAX_LOCAL(page_size);
-	uint64_t	cells = 0;
+	uint64_t	used = 0;
+	uint64_t	leaves = 1;
 	uint64_t	pages = 0;
 
 	for (int i = 0; i < nentries; i++)
 	{
 		const ImageSchemaEntry *entry = &entries[i];
-		uint64_t	payload = strlen(entry->type) + strlen(entry->name) +
+		uint64_t	cell = strlen(entry->type) + strlen(entry->name) +
 			strlen(entry->tbl_name) +
 			(entry->sql == NULL ? 0 : strlen(entry->sql));
 
-		payload += 32;			/* record header and root */
-		if (payload > max_local)
-			pages += (payload - MIN_LOCAL(page_size)) /
-				(page_size - PGNO_SIZE) + 1;
-		cells += payload < max_local ? payload : max_local;
-		cells += 20;			/* payload size, rowid, link, pointer */
+		cell += 32;				/* the record's header, and the root */
+		if (cell > max_local)
+		{
+			pages += (cell - MIN_LOCAL(page_size)) / (page_size - PGNO_SIZE) + 1;
+			cell = max_local;
+		}
+		cell += 20;				/* its size, the rowid, a link, a pointer */
+		if (used + cell > room)
+		{
+			leaves++;
+			used = 0;
+		}
+		used += cell;
 	}
-	if (cells > leaf_room)
-	{
-		uint64_t	leaves = cells / leaf_room * 2 + 1;
-
+	if (leaves > 1)
 		pages += leaves + leaves / 8;
-	}
 	return (uint32_t) pages;
 }
 

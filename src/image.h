@@ -105,7 +105,8 @@ extern ImageBuilder *image_init(void *memory, uint32_t page_size,
 /*
  * A table's b-tree: begin, its rows in ascending rowid order, end.  One table
  * is open at a time.  The record of a column that is the rowid's alias is
- * NULL (section 2.3); that is the caller's to give.
+ * NULL (section 2.3); that is the caller's to give.  Columns after the last
+ * value read as their default; a row of no values is written as one NULL.
  */
 extern void image_begin_table(ImageBuilder *builder);
 extern ImageResult image_add_row(ImageBuilder *builder, int64_t rowid,

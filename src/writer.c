@@ -58,6 +58,9 @@ static Writer writer;
 static void
 writer_sigterm(SIGNAL_ARGS)
 {
+	/* on the way out the segment may be gone already */
+	if (proc_exit_inprogress)
+		return;
 	target_interrupt();
 	if (pg_atomic_read_u32(&writer.channel->header->stop) == 0)
 		die(postgres_signal_arg);
