@@ -92,6 +92,7 @@ typedef struct PagesMessage
 	uint32		buffer;
 	uint32		first_page;
 	uint32		npages;
+	int64		rows;			/* read so far, for lfsync_progress */
 } PagesMessage;
 
 /* Stands for a segment of its own. */

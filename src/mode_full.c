@@ -150,6 +150,7 @@ send_pages(FullScan *scan)
 	pages.buffer = scan->buffer;
 	pages.first_page = scan->first_page;
 	pages.npages = scan->npages;
+	pages.rows = scan->run->counts.rows_read;
 	channel_begin(scan->run->channel, MESSAGE_PAGES);
 	message_put_bytes(&scan->run->channel->message, &pages, sizeof(pages));
 	channel_send(scan->run->channel);

@@ -575,7 +575,11 @@ lfsync_runner_main(Datum arg)
 
 	PG_TRY();
 	{
+		/* client_encoding looks for conversions in the catalogs */
+		StartTransactionCommand();
 		pin_settings(run->order);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(run->context);
 		run_order(run);
 	}
 	PG_CATCH();

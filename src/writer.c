@@ -176,6 +176,7 @@ handle_pages(StringInfo message)
 				  pages.first_page, pages.npages);
 	writer.bytes_written += (int64) pages.npages * writer.request.options.page_size;
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
+	pg_atomic_write_u64(&writer.slot->rows_written, pages.rows);
 	pg_atomic_fetch_add_u64(&writer.slot->batches_done, 1);
 	release_buffer(pages.buffer);
 }
@@ -231,7 +232,6 @@ handle_finish(StringInfo message)
 	FinishRequest request;
 	FinishReply reply;
 	struct stat st;
-	ListCell   *lc;
 
 	message_get_finish(message, &request);
 	memset(&reply, 0, sizeof(reply));
@@ -244,9 +244,6 @@ handle_finish(StringInfo message)
 		slot_set_phase(writer.slot, "publishing");
 		newfile_publish(writer.file, &writer.target, &writer.request.options);
 		writer.file = NULL;
-		foreach(lc, request.tables)
-			pg_atomic_fetch_add_u64(&writer.slot->rows_written,
-									((TargetTable *) lfirst(lc))->rows);
 	}
 	else
 	{
