@@ -107,19 +107,24 @@ round_end(HistoryRound *round)
 static char *
 live_runs(void)
 {
+	int64	   *live = palloc(run_slots->nslots * sizeof(int64));
+	int			nlive = 0;
 	StringInfoData ids;
 
-	initStringInfo(&ids);
-	appendStringInfoString(&ids, "{0");
 	LWLockAcquire(run_slots->lock, LW_SHARED);
 	for (int i = 0; i < run_slots->nslots; i++)
 	{
 		RunSlot    *slot = &run_slots->slots[i];
 
 		if (slot->holders != 0 && slot->dboid == MyDatabaseId && slot->run_id > 0)
-			appendStringInfo(&ids, "," INT64_FORMAT, slot->run_id);
+			live[nlive++] = slot->run_id;
 	}
 	LWLockRelease(run_slots->lock);
+
+	initStringInfo(&ids);
+	appendStringInfoChar(&ids, '{');
+	for (int i = 0; i < nlive; i++)
+		appendStringInfo(&ids, "%s" INT64_FORMAT, i ? "," : "", live[i]);
 	appendStringInfoChar(&ids, '}');
 	return ids.data;
 }

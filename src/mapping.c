@@ -124,6 +124,13 @@ not_null_is_valid(Oid relid, AttrNumber attnum)
 	return valid;
 }
 
+/* In an inheritance tree, unlike partitions, keys hold for each table alone. */
+static bool
+inherited(Oid relid)
+{
+	return get_rel_relkind(relid) == RELKIND_RELATION && has_subclass(relid);
+}
+
 static int
 column_by_attnum(const ColumnInfo *columns, int ncolumns, AttrNumber attnum)
 {
@@ -373,9 +380,7 @@ map_indexes(Mapping *mapping, const ColumnInfo *columns, Relation rel,
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 
-	/* in an inheritance tree keys hold for each table alone */
-	bool		keep_unique = rel->rd_rel->relkind != RELKIND_RELATION ||
-		!has_subclass(RelationGetRelid(rel));
+	bool		keep_unique = !inherited(RelationGetRelid(rel));
 
 	foreach(lc, indexes)
 	{
@@ -465,10 +470,12 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 		index = index_open(form->conindid, AccessShareLock);
 		primary = index->rd_index->indisprimary;
 		index_close(index, NoLock);
-		if (!primary && !order->options.indexes)
+		/* SQLite wants a unique key at the other end */
+		if ((!primary && (!order->options.indexes || order->in_place)) ||
+			inherited(form->confrelid))
 		{
 			mapping->notes = lappend(mapping->notes,
-									 psprintf("foreign key %s is not carried: the unique index it refers to is not",
+									 psprintf("foreign key %s is not carried: the key it refers to is not",
 											  to_utf8(NameStr(form->conname))));
 			continue;
 		}

@@ -26,6 +26,8 @@ typedef struct SyncOrder
 	char	   *search_path;	/* for names in query and filter */
 	SyncOptions options;
 	List	   *held;			/* relations that the caller has changed */
+	bool		in_place;		/* set by the runner: the file holds other
+								 * tables, which stay */
 } SyncOrder;
 
 /*

@@ -224,6 +224,7 @@ open_target(Run *run)
 	channel_await(run->channel, MESSAGE_OPENED, &message);
 	message_get_opened(&message, &reply);
 	run->disposition = reply.disposition;
+	run->order->in_place = reply.disposition == DISPOSITION_IN_PLACE;
 	if (run->disposition == DISPOSITION_IN_PLACE)
 		channel_resize(run->channel, IMAGE_BUFFERS, ring / IMAGE_BUFFERS);
 

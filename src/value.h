@@ -69,6 +69,29 @@ struct ValueColumn
 	int			scratch_day_len;	/* ... and its length, 0 if none */
 };
 
+/* What a converter leaves in *out. */
+static inline void
+set_integer(ImageValue *out, int64 value)
+{
+	out->kind = IMAGE_INTEGER;
+	out->u.i = value;
+}
+
+static inline void
+set_bytes(ImageValue *out, ImageKind kind, const void *data, size_t len)
+{
+	out->kind = kind;
+	out->len = (uint32) len;
+	out->u.data = data;
+}
+
+/* What was formatted into the column's scratch, up to end. */
+static inline void
+set_scratch(ValueColumn *column, ImageValue *out, const char *end)
+{
+	set_bytes(out, IMAGE_TEXT, column->scratch, end - column->scratch);
+}
+
 /*
  * Decides how a column of this type is stored.  Everything it allocates lives
  * in CurrentMemoryContext; options must live as long as the column.
