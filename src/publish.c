@@ -32,11 +32,39 @@
 #include "publish.h"
 #include "target.h"
 
+#define TEMP_RANDOM		8		/* digits behind the infix */
+
 /* Hidden, beside the target, recognisable as ours and as this target's. */
 static void
 temp_prefix(const TargetPath *target, char *prefix, size_t size)
 {
 	snprintf(prefix, size, ".%s" PATH_TEMP_INFIX, target->name);
+}
+
+/* The prefix, TEMP_RANDOM hexadecimal digits, and no more. */
+static bool
+is_temp_name(const char *name, const char *prefix)
+{
+	size_t		len = strlen(prefix);
+
+	return strncmp(name, prefix, len) == 0 &&
+		strlen(name + len) == TEMP_RANDOM &&
+		strspn(name + len, "0123456789abcdef") == TEMP_RANDOM;
+}
+
+/* The side files first: without the file itself nobody would find them. */
+static bool
+remove_with_side_files(int dirfd, const char *name)
+{
+	static const char *const suffixes[] = {"-journal", "-wal", "-shm"};
+	char		side[NAME_MAX + 1];
+
+	for (size_t i = 0; i < lengthof(suffixes); i++)
+	{
+		snprintf(side, sizeof(side), "%s%s", name, suffixes[i]);
+		(void) unlinkat(dirfd, side, 0);
+	}
+	return unlinkat(dirfd, name, 0) == 0;
 }
 
 /* Removes what killed runs have left; failures are for the log only. */
@@ -61,14 +89,14 @@ remove_orphans(const TargetPath *target)
 	{
 		int			orphan;
 
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+		if (!is_temp_name(entry->d_name, prefix))
 			continue;
 		orphan = openat(target->dirfd, entry->d_name,
 						O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (orphan < 0)
 			continue;
 		if (flock(orphan, LOCK_EX | LOCK_NB) == 0 &&
-			unlinkat(target->dirfd, entry->d_name, 0) == 0)
+			remove_with_side_files(target->dirfd, entry->d_name))
 			ereport(LOG,
 					(errmsg("removed \"%s\", which an interrupted run had left beside \"%s\"",
 							entry->d_name, target->path)));
@@ -261,7 +289,7 @@ newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
 					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
 							target->path),
 					 errhint("Run again.")));
-		target_copy_over(file->path, target->path, options);
+		target_copy_over(file->path, target, options);
 		(void) unlinkat(target->dirfd, file->name, 0);
 	}
 	sync_or_throw(target->dirfd, target->path);
@@ -275,7 +303,7 @@ newfile_discard(NewFile *file, const TargetPath *target)
 {
 	if (file->fd < 0)
 		return;
-	(void) unlinkat(target->dirfd, file->name, 0);
+	(void) remove_with_side_files(target->dirfd, file->name);
 	close(file->fd);
 	ReleaseExternalFD();
 	file->fd = -1;

@@ -27,6 +27,7 @@
 	"AND name LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'"
 #define PROGRESS_OPCODES	10000	/* some 0.1 ms */
 #define BUSY_SLEEP_US		10000
+#define EXAMINE_MEMORY		(64 * 1024 * 1024)
 
 /*
  * Creating an index sorts runs of this size; larger ones were slower in test
@@ -179,7 +180,7 @@ hint_of(int code)
 		case SQLITE_CONSTRAINT:
 			return "The source has rows that its copy excludes: choose other key columns.";
 		default:
-			return NULL;
+			return "Look at the file with the sqlite3 shell, or choose another one.";
 	}
 }
 
@@ -333,9 +334,10 @@ harden(sqlite3 *db)
 }
 
 sqlite3 *
-target_open(const char *path, bool private_file)
+target_open(const char *path, const TargetPath *expected)
 {
 	int			rc;
+	int			moved = 0;
 
 	Assert(open_db == NULL);
 	/* the database and its journal, or a file to sort in */
@@ -347,10 +349,20 @@ target_open(const char *path, bool private_file)
 						 "unix");
 	if (rc != SQLITE_OK)
 		target_error(open_db, rc, "opening the file");
-	harden(open_db);
-	/* forbids journal_mode = OFF, which a file that nobody sees may have */
-	if (!private_file)
+	if (expected)
+	{
+		/* SQLite opened a path: is it the file that was looked at? */
+		sqlite3_file_control(open_db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+		if (moved || !path_unchanged(expected))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
+							path),
+					 errhint("Run again.")));
+		/* forbids journal_mode = OFF, which a file that nobody sees may have */
 		sqlite3_db_config(open_db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	}
+	harden(open_db);
 	return open_db;
 }
 
@@ -467,7 +479,8 @@ examine_table(sqlite3 *db, const char *name, bool have_state)
 	if (strcmp(type, "table") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a %s in the file, not a table", name, type),
+				 errmsg("name \"%s\" is taken in the file by something that is not a table", name),
+				 errdetail("It is of type \"%s\".", type),
 				 errhint("Choose another \"table_name\" or another file.")));
 	if (!have_state ||
 		query_int(db, psprintf("SELECT 1 FROM _lfsync_state WHERE table_name = %s COLLATE NOCASE", quoted),
@@ -480,19 +493,25 @@ examine_table(sqlite3 *db, const char *name, bool have_state)
 }
 
 void
-target_examine(const char *path, const OpenRequest *request, OpenReply *reply)
+target_examine(const TargetPath *target, const OpenRequest *request,
+			   OpenReply *reply)
 {
-	sqlite3    *db = target_open(path, false);
+	sqlite3    *db = target_open(target->path, target);
 	bool		have_state;
 	List	   *names;
 	ListCell   *lc;
 	bool		others = false;
 	char	   *encoding;
 
+	/* a file that wants more memory than this to show its schema is no file */
+	sqlite3_hard_heap_limit64(EXAMINE_MEMORY);
+	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+
 	/* the first read rolls back a hot journal and notices what is no database */
 	names = query_texts(db, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') "
 						"AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-						"AND name NOT LIKE '\\_lfsync\\_%' ESCAPE '\\'",
+						"AND name NOT IN ('_lfsync_state', '_lfsync_columns') "
+						"AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
 						NULL, "reading its schema");
 	have_state = own_table_exists(db, "_lfsync_state", state_sql);
 	(void) own_table_exists(db, "_lfsync_columns", columns_sql);
@@ -531,6 +550,7 @@ target_examine(const char *path, const OpenRequest *request, OpenReply *reply)
 					 errhint("Choose another file.")));
 	}
 	target_close(db);
+	sqlite3_hard_heap_limit64(0);
 }
 
 /*-------------------------------------------------------------------------
@@ -718,7 +738,7 @@ List *
 target_complete(const char *path, const SyncOptions *options,
 				const FinishRequest *request)
 {
-	sqlite3    *db = target_open(path, true);
+	sqlite3    *db = target_open(path, NULL);
 	List	   *notes = NIL;
 	ListCell   *lc;
 
@@ -898,14 +918,15 @@ target_swap(sqlite3 *db, const SyncOptions *options,
  * The pages of one database into another, as one transaction of the other.
  */
 void
-target_copy_over(const char *from, const char *to, const SyncOptions *options)
+target_copy_over(const char *from, const TargetPath *target,
+				 const SyncOptions *options)
 {
 	sqlite3    *source;
 	sqlite3    *db;
 	sqlite3_backup *backup;
 	int			rc;
 
-	db = target_open(to, false);
+	db = target_open(target->path, target);
 	run(db, psprintf("PRAGMA synchronous = %s",
 					 options->synchronous == SYNCHRONOUS_EXTRA ? "EXTRA" :
 					 options->synchronous == SYNCHRONOUS_FULL ? "FULL" : "NORMAL"),

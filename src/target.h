@@ -32,10 +32,10 @@ extern void target_interrupt(void);
 /*
  * Opens a database hardened against its own content, in the way the README's
  * section on security describes.  One connection at a time; the process's exit
- * closes it.  private_file: nobody else knows the file, and it may be damaged
- * by a crash.
+ * closes it.  "expected" is what path_open_target() saw; NULL means that nobody
+ * else knows the file, and that a crash may damage it.
  */
-extern sqlite3 *target_open(const char *path, bool private_file);
+extern sqlite3 *target_open(const char *path, const TargetPath *expected);
 extern void target_close(sqlite3 *db);
 
 /* Closes whatever is open, for exit callbacks: never raises an error. */
@@ -53,7 +53,7 @@ extern void target_exec(sqlite3 *db, const char *sql);
  * Looks at an existing file: may these tables be written, and how?  Raises
  * 42P07 and the like if they may not.
  */
-extern void target_examine(const char *path, const OpenRequest *request,
+extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
 /*
@@ -75,7 +75,7 @@ extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
 
 /* Copies a finished database over another one in one transaction. */
-extern void target_copy_over(const char *from, const char *to,
+extern void target_copy_over(const char *from, const TargetPath *target,
 							 const SyncOptions *options);
 
 #endif							/* LFSYNC_TARGET_H */

@@ -138,7 +138,7 @@ handle_open(StringInfo message)
 	memset(&reply, 0, sizeof(reply));
 	reply.disposition = DISPOSITION_BUILD;
 	if (writer.target.exists)
-		target_examine(writer.target.path, &writer.request, &reply);
+		target_examine(&writer.target, &writer.request, &reply);
 	writer.disposition = reply.disposition;
 	if (reply.disposition == DISPOSITION_IN_PLACE &&
 		path_is_network(&writer.target))
@@ -187,7 +187,7 @@ handle_table(StringInfo message)
 	/* the first table of a run in place opens the file for it */
 	if (writer.db == NULL)
 	{
-		writer.db = target_open(writer.target.path, false);
+		writer.db = target_open(writer.target.path, &writer.target);
 		target_begin_in_place(writer.db, &writer.request.options);
 	}
 	writer.table = message_get_table(message);
