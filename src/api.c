@@ -287,7 +287,7 @@ start_and_wait(Caller *caller)
 	{
 		slot_release(caller->slot, SLOT_RUNNER);
 		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no free background worker for a run"),
 				 errdetail("A run takes two of max_worker_processes, shared with parallel queries and other extensions."),
 				 errhint("Try again later, or raise max_worker_processes and restart the server.")));

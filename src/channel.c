@@ -103,7 +103,7 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 		slot_release(slot, SLOT_WRITER);
 		dsm_detach(channel->segment);
 		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no free background worker for the writer of a run"),
 				 errdetail("A run takes two of max_worker_processes, shared with parallel queries and other extensions."),
 				 errhint("Try again later, or raise max_worker_processes and restart the server.")));

@@ -103,7 +103,9 @@ struct ImageBuilder
 	Level		levels[MAX_LEVELS];
 
 	uint8_t    *private_pages;	/* one for the leaf, then one per level */
-	uint8_t		serial_types[MAX_SERIAL_TYPES_SIZE];	/* of the row at hand */
+
+	/* of the row at hand */
+	uint8_t		serial_types[MAX_SERIAL_TYPES_SIZE];
 };
 
 /* The parts of a row, in bytes, and its overflow pages. */
@@ -191,7 +193,8 @@ serial_type(const ImageValue *value, uint32_t *size)
 	if (value->kind >= IMAGE_TEXT)
 	{
 		*size = value->len;
-		return (uint64_t) value->len * 2 + (value->kind == IMAGE_TEXT ? 13 : 12);
+		return (uint64_t) value->len * 2 +
+			(value->kind == IMAGE_TEXT ? 13 : 12);
 	}
 	*size = 0;
 	if (value->kind == IMAGE_NULL)
@@ -213,7 +216,7 @@ serial_type(const ImageValue *value, uint32_t *size)
 
 /*
  * The sizes of a row, and its serial types into the builder.  A payload above
- * X leaves K or M bytes in the cell and the rest to overflow pages (1.6).
+ * X leaves K or M bytes in the cell, the rest to overflow pages (1.6).
  */
 static inline RowSize
 measure_row(ImageBuilder *builder, int64_t rowid,
@@ -379,7 +382,7 @@ flush_level(ImageBuilder *builder, Level *level, Child *child)
 	return true;
 }
 
-/* Puts a finished page into the level above it, and what this fills further up. */
+/* Puts a finished page into a level, and the pages this fills above that. */
 static bool
 add_child(ImageBuilder *builder, int depth, Child child)
 {
@@ -466,7 +469,7 @@ finish_leaf(ImageBuilder *builder, Child *child)
 	return true;
 }
 
-/* Whether page_limit allows npages more, in one row. */
+/* Whether the next npages numbers are within page_limit. */
 static bool
 pages_left(const ImageBuilder *builder, uint64_t npages)
 {
@@ -494,10 +497,12 @@ make_room(ImageBuilder *builder, const RowSize *row)
 		return IMAGE_NO_PAGES;
 
 	/*
-	 * Pages that would still lack a number if the table ended after this row:
-	 * the leaf, unless the overflow chain takes its page and it takes another
-	 * one; the new leaf after a full one; on each level the open page, and a
-	 * second one if up to two more children are too many for it; a new root.
+	 * What would still need a number if the table ended after this row: the
+	 * overflow chain; the leaf, if it has none (one built in place gives its
+	 * own to the chain, and takes another); a new leaf after a full one.
+	 * Above them, two pages a level and a new root always suffice: the one or
+	 * two new leaves fill at most one page of a level, which leaves that page
+	 * and a fresh one.
 	 */
 	if (leaf->bytes == NULL || leaf->bytes == builder->private_pages)
 		npages++;
@@ -760,7 +765,8 @@ image_schema_pages(uint32_t page_size,
 		cell += 32;				/* the record's header, and the root */
 		if (cell > max_local)
 		{
-			pages += (cell - MIN_LOCAL(page_size)) / (page_size - PGNO_SIZE) + 1;
+			pages += (cell - MIN_LOCAL(page_size)) /
+				(page_size - PGNO_SIZE) + 1;
 			cell = max_local;
 		}
 		cell += 20;				/* its size, the rowid, a link, a pointer */
@@ -868,7 +874,10 @@ image_finish(ImageBuilder *builder,
 	if (!builder->lost)
 		page1 = builder->next_page(builder->arg, 1);
 	if (page1 == NULL)
+	{
+		builder->lost = true;
 		return IMAGE_NO_PAGES;
+	}
 	seal_page(builder, root, type, right_pgno, page1, 1);
 	put_file_header(builder, page1, schema_cookie);
 	*page_count = builder->last_pgno;

@@ -19,10 +19,11 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -56,7 +57,18 @@ to_utf8(const char *text)
 bool
 mapping_same_name(const char *a, const char *b)
 {
-	return pg_strcasecmp(a, b) == 0;
+	/* ASCII letters only, as in SQLite, whatever the locale */
+	while (*a && pg_ascii_tolower((unsigned char) *a) == pg_ascii_tolower((unsigned char) *b))
+		a++, b++;
+	return *a == *b;
+}
+
+static bool
+is_reserved(const char *name)
+{
+	return pg_strncasecmp(name, "sqlite_", 7) == 0 ||
+		pg_strncasecmp(name, LFSYNC_TABLE_PREFIX,
+					   strlen(LFSYNC_TABLE_PREFIX)) == 0;
 }
 
 void
@@ -67,9 +79,7 @@ mapping_check_table_name(const char *name)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid target table name \"%s\"", name),
 				 errdetail("A name has 1 to 255 bytes.")));
-	if (pg_strncasecmp(name, "sqlite_", 7) == 0 ||
-		pg_strncasecmp(name, LFSYNC_TABLE_PREFIX,
-					   strlen(LFSYNC_TABLE_PREFIX)) == 0)
+	if (is_reserved(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("target table name \"%s\" is reserved", name),
@@ -163,22 +173,19 @@ fingerprint(const ColumnInfo *columns, int ncolumns)
 }
 
 /*
- * The rowid is the table's key where that is one integer; every other key
- * becomes a PRIMARY KEY with an index of its own.
+ * The rowid is the table's key where that is one column of SQLite's type
+ * INTEGER, in SQLite's own view too; every other key becomes a PRIMARY KEY
+ * with an index of its own.
  */
 static void
-map_key(Mapping *mapping, const ColumnInfo *columns)
+map_key(Mapping *mapping)
 {
 	mapping->rowid_column = -1;
 	for (int i = 0; i < mapping->nkeys; i++)
 		mapping->not_null[mapping->keys[i]] = true;
-	if (mapping->nkeys == 1)
-	{
-		Oid			basetype = getBaseType(columns[mapping->keys[0]].typid);
-
-		if (basetype == INT2OID || basetype == INT4OID || basetype == INT8OID)
-			mapping->rowid_column = mapping->keys[0];
-	}
+	if (mapping->nkeys == 1 &&
+		strcmp(mapping->table->columns[mapping->keys[0]].sqlite_type, "INTEGER") == 0)
+		mapping->rowid_column = mapping->keys[0];
 	mapping->table->auto_index = mapping->nkeys > 0 && mapping->rowid_column < 0;
 }
 
@@ -264,7 +271,7 @@ map_columns(const ColumnInfo *columns, int ncolumns, const char *table_name,
 															   columns[i].typmod));
 		column->expression = to_utf8(quote_identifier(columns[i].name));
 		column->comment = columns[i].comment ? to_utf8(columns[i].comment) : NULL;
-		mapping->not_null[i] = columns[i].not_null;
+		mapping->not_null[i] = columns[i].not_null && !value.nan_as_null;
 		mapping->column_notes[i] = value.note;
 	}
 	return mapping;
@@ -362,11 +369,11 @@ map_index(Mapping *mapping, const ColumnInfo *columns, Relation index,
 								 psprintf("index %s is carried without UNIQUE: it is NULLS NOT DISTINCT", name));
 	}
 #endif
-	if (pg_strncasecmp(name, "sqlite_", 7) == 0)
+	if (is_reserved(name))
 	{
 		target->name = psprintf("index_%s", name);
 		mapping->notes = lappend(mapping->notes,
-								 psprintf("index %s is named %s: SQLite keeps the prefix", name, target->name));
+								 psprintf("index %s is named %s: its prefix is reserved", name, target->name));
 	}
 	else
 		target->name = name;
@@ -494,6 +501,23 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 	return clauses;
 }
 
+/*
+ * A filter is one condition: by itself, so that it closes no parenthesis of
+ * ours, and between parentheses, where map_sql() puts it.
+ */
+static void
+check_filter(const char *filter)
+{
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(filter, RAW_PARSE_PLPGSQL_EXPR));
+
+	if (list_length(castNode(SelectStmt, raw->stmt)->targetList) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the filter must be one condition"),
+				 errdetail("It stands where a WHERE clause has its condition."),
+				 errhint("For example: filter => 'id > 1000'. Leave it out to get all rows.")));
+}
+
 /* SELECT columns FROM relation [WHERE filter] [ORDER BY rowid] */
 static char *
 map_sql(const Mapping *mapping, const ColumnInfo *columns,
@@ -553,11 +577,13 @@ mapping_from_relation(Oid relid, const char *table_name, const SyncOrder *order)
 	map_indexes(mapping, columns, rel, order->key_columns != NIL, &order->options);
 	if (order->key_columns != NIL)
 		map_given_key(mapping, columns, ncolumns, order->key_columns);
-	map_key(mapping, columns);
+	map_key(mapping);
 	/* a filter may keep a row and leave out the one it refers to */
 	if (order->options.foreign_keys && order->filter == NULL)
 		foreign_keys = map_foreign_keys(mapping, rel, order);
 	map_body(mapping, foreign_keys);
+	if (order->filter)
+		check_filter(order->filter);
 	mapping->sql = map_sql(mapping, columns, relation, order->filter);
 
 	table_close(rel, NoLock);
@@ -581,7 +607,7 @@ mapping_from_query(const Source *source, const char *table_name,
 						  source->description, &order->options);
 	if (order->key_columns != NIL)
 		map_given_key(mapping, columns, source->ncolumns, order->key_columns);
-	map_key(mapping, columns);
+	map_key(mapping);
 	map_body(mapping, NIL);
 	return mapping;
 }

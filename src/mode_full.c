@@ -15,6 +15,8 @@
 
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "portability/instr_time.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -51,10 +53,9 @@ typedef struct FullScan
 	uint32		npages;			/* handed out */
 	uint32		max_pages;
 	int			image_rows;		/* in the image so far */
-	int64		image_bytes;	/* of values in the image so far */
 	dsm_segment *wide;			/* a segment for one row, or NULL */
 
-	int64		bytes;			/* of values, for the mean row */
+	int64		pages_used;		/* by all rows so far, for the mean row */
 } FullScan;
 
 /* Of the run under way; prepare() leaves it for scan(). */
@@ -71,12 +72,13 @@ relation_description(Oid relid)
 static char *
 ordered_query(const char *query, int column)
 {
-	char	   *trimmed = pstrdup(query);
-	int			len = strlen(trimmed);
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
+	const char *statement = query + raw->stmt_location;
 
-	while (len > 0 && strchr("; \t\r\n", trimmed[len - 1]) != NULL)
-		trimmed[--len] = '\0';
-	return psprintf("SELECT * FROM (%s\n) AS source ORDER BY %d", trimmed, column + 1);
+	/* without the semicolon and what follows it; no length: to the end */
+	return psprintf("SELECT * FROM (%.*s\n) AS source ORDER BY %d",
+					raw->stmt_len > 0 ? raw->stmt_len : (int) strlen(statement),
+					statement, column + 1);
 }
 
 static FullTable *
@@ -176,6 +178,7 @@ next_file_page(void *arg, uint32_t pgno)
 		scan->first_page = pgno;
 		scan->npages = 0;
 	}
+	scan->pages_used++;
 	return scan->pages + page_size * scan->npages++;
 }
 
@@ -185,6 +188,8 @@ next_image_page(void *arg, uint32_t pgno)
 {
 	FullScan   *scan = (FullScan *) arg;
 
+	scan->pages_used++;
+	scan->npages++;
 	return scan->pages +
 		(Size) (pgno - 1) * scan->run->order->options.page_size;
 }
@@ -211,17 +216,31 @@ refuse_row(FullScan *scan, ImageResult result)
 			 errhint("Use a larger \"page_size\".")));
 }
 
+/* The one row of an image's schema; the root is known at its end. */
+static ImageSchemaEntry
+image_schema(const FullScan *scan)
+{
+	const Mapping *mapping = scan->table->mapping;
+	ImageSchemaEntry entry = {"table", mapping->table->name,
+	mapping->table->name, 0, mapping->image_sql};
+
+	return entry;
+}
+
 static void
 begin_image(FullScan *scan, char *memory, Size size)
 {
 	uint32		page_size = scan->run->order->options.page_size;
+	ImageSchemaEntry entry = image_schema(scan);
 
 	scan->pages = memory;
 	scan->builder = image_init(scan->builder_memory, page_size,
-							   size / page_size, next_image_page, scan);
+							   size / page_size -
+							   image_schema_pages(page_size, &entry, 1),
+							   next_image_page, scan);
 	image_begin_table(scan->builder);
 	scan->image_rows = 0;
-	scan->image_bytes = 0;
+	scan->npages = 0;
 }
 
 static void
@@ -238,9 +257,7 @@ static void
 send_image(FullScan *scan)
 {
 	Channel    *channel = scan->run->channel;
-	TargetTable *table = scan->table->mapping->table;
-	ImageSchemaEntry entry = {"table", table->name, table->name, 0,
-	scan->table->mapping->image_sql};
+	ImageSchemaEntry entry = image_schema(scan);
 	ImageMessage image;
 	ImageResult result;
 
@@ -336,12 +353,18 @@ receive_row(void *arg, ImageValue *values)
 	FullScan   *scan = (FullScan *) arg;
 	int			rowid_column = scan->table->mapping->rowid_column;
 	int			ncolumns = scan->table->source->ncolumns;
-	int64		bytes = 8 * ncolumns;	/* about what the rest takes */
 
 	if (rowid_column >= 0)
 	{
 		int64		rowid = values[rowid_column].u.i;
 
+		/* option nan => 'text' and a numeric key */
+		if (values[rowid_column].kind != IMAGE_INTEGER)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("a key value of %s is not an integer",
+							scan->table->source->description),
+					 errhint("Choose other key columns.")));
 		/* images begin anew, and would not notice */
 		if (rowid == scan->rowid && scan->table->mapping->table->rows > 0)
 			refuse_row(scan, IMAGE_ORDER);
@@ -363,13 +386,6 @@ receive_row(void *arg, ImageValue *values)
 			refuse_row(scan, result);
 	}
 	scan->table->mapping->table->rows++;
-	for (int i = 0; i < ncolumns; i++)
-	{
-		if (values[i].kind >= IMAGE_TEXT)
-			bytes += values[i].len;
-	}
-	scan->bytes += bytes;
-	scan->image_bytes += bytes;
 	scan->run->counts.rows_read++;
 	/* for error messages, which may name the key */
 	if (rowid_column >= 0)
@@ -389,23 +405,19 @@ before_fetch(void *arg)
 {
 	FullScan   *scan = (FullScan *) arg;
 	Run		   *run = scan->run;
-	int64		buffer_size = run->channel->header->buffer_size;
-	int64		mean = run->counts.rows_read > 0 ?
-		scan->bytes / run->counts.rows_read + 1 : 1024;
-	int64		room = 0;
+	int64		rows = run->counts.rows_read + 1;
+	int64		room = 0;		/* pages */
 
 	CHECK_FOR_INTERRUPTS();
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
 	if (scan->pages != NULL)
-		room = run->disposition == DISPOSITION_BUILD ?
-			(int64) (scan->max_pages - scan->npages) * run->order->options.page_size :
-			buffer_size - scan->image_bytes;
-	if (room < mean)
+		room = (int64) scan->max_pages - scan->npages;
+	if (room * rows <= scan->pages_used)
 	{
 		channel_wait_buffer(run->channel);
-		room = buffer_size;
+		room = scan->max_pages;
 	}
-	return Max(1, Min(room / mean, MAX_FETCH));
+	return Max(1, Min(room * rows / (scan->pages_used + 1), MAX_FETCH));
 }
 
 static void

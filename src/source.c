@@ -41,6 +41,7 @@ Source *
 source_prepare(Oid relid, const char *description, const char *sql)
 {
 	Source	   *source = palloc0(sizeof(Source));
+	MemoryContext oldcontext = CurrentMemoryContext;
 	CachedPlanSource *plansource;
 	TupleDesc	desc;
 	List	   *plansources;
@@ -51,6 +52,8 @@ source_prepare(Oid relid, const char *description, const char *sql)
 
 	/* no scroll: a scrollable portal makes sorts keep everything */
 	source->plan = SPI_prepare_cursor(sql, 0, NULL, CURSOR_OPT_NO_SCROLL);
+	/* SPI comes back in a context of its own, which goes with SPI_finish() */
+	MemoryContextSwitchTo(oldcontext);
 	if (source->plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s",
 			 SPI_result_code_string(SPI_result));
@@ -92,7 +95,8 @@ source_prepare(Oid relid, const char *description, const char *sql)
 		column->typid = att->atttypid;
 		column->typmod = att->atttypmod;
 		if (get_typtype(att->atttypid) == TYPTYPE_PSEUDO &&
-			att->atttypid != RECORDOID && att->atttypid != RECORDARRAYOID)
+			att->atttypid != RECORDOID && att->atttypid != RECORDARRAYOID &&
+			att->atttypid != ANYARRAYOID)	/* statistics have it */
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("column \"%s\" has pseudo-type %s", column->name,

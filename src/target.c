@@ -424,7 +424,10 @@ target_abandon(void)
 	if (!sqlite3_get_autocommit(db))
 		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	if (filling_hidden)
+	{
+		sqlite3_exec(db, "DETACH image", NULL, NULL, NULL);
 		drop_hidden(db);
+	}
 	sqlite3_close(db);
 	ReleaseExternalFD();
 	ReleaseExternalFD();
@@ -658,6 +661,19 @@ free_name(sqlite3 *db, const char *wanted)
 	}
 }
 
+/* Has the table an index of this name, the one that is about to be replaced? */
+static bool
+is_index_of(sqlite3 *db, const char *name, const char *table_name)
+{
+	char	   *sql = sqlite3_mprintf("SELECT 1 FROM sqlite_schema WHERE type = 'index' "
+									  "AND name = %Q COLLATE NOCASE AND tbl_name = %Q COLLATE NOCASE",
+									  name, table_name);
+	bool		found = query_int(db, sql, "reading its schema", 0) != 0;
+
+	sqlite3_free(sql);
+	return found;
+}
+
 /*
  * Indexes of one table.  In a table that is synced in place uniqueness beyond
  * the key is not kept: two rows that swap a value would fail for ever.
@@ -674,7 +690,9 @@ create_indexes(sqlite3 *db, const TargetTable *table, const char *table_name,
 		TargetIndex *index = (TargetIndex *) lfirst(lc);
 		char	   *name = free_name(db, index->name);
 
-		if (strcmp(name, index->name) != 0)
+		/* in place the old table still has its own, and goes with it */
+		if (strcmp(name, index->name) != 0 &&
+			!(in_place && is_index_of(db, index->name, table->name)))
 			notes = lappend(notes, psprintf("index %s is named %s: the name was taken",
 											index->name, name));
 		if (in_place && index->unique)
@@ -708,7 +726,7 @@ check_count(sqlite3 *db, const char *table_name, int64 rows)
 static void
 check_pragma(sqlite3 *db, const char *pragma)
 {
-	char	   *answer = query_text(db, psprintf("PRAGMA %s(1)", pragma), "checking the file");
+	char	   *answer = query_text(db, psprintf("PRAGMA main.%s(1)", pragma), "checking the file");
 
 	if (answer == NULL || strcmp(answer, "ok") != 0)
 		ereport(ERROR,
@@ -726,7 +744,7 @@ check_file(sqlite3 *db, const SyncOptions *options)
 	else if (options->check == CHECK_FULL)
 	{
 		check_pragma(db, "integrity_check");
-		if (query_text(db, "PRAGMA foreign_key_check", "checking foreign keys") != NULL)
+		if (query_text(db, "PRAGMA main.foreign_key_check", "checking foreign keys") != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("the finished file did not pass PRAGMA foreign_key_check"),
@@ -753,7 +771,7 @@ target_complete(const char *path, const SyncOptions *options,
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
-		if (options->check == CHECK_COUNT)
+		if (options->check != CHECK_NONE)
 			check_count(db, table->name, table->rows);
 		if (table->auto_index)
 			run(db, psprintf("REINDEX %s", message_quote_name(table->name)),
@@ -870,6 +888,12 @@ target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
 				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
 						(long long) sqlite3_changes64(db))));
 	commit(db);
+
+	/* its memory goes back: an empty image, so that nobody reads it again */
+	rc = sqlite3_deserialize(db, "image", NULL, 0, 0,
+							 SQLITE_DESERIALIZE_READONLY);
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "letting go of a batch");
 }
 
 List *

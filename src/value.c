@@ -24,6 +24,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -318,21 +319,44 @@ convert_bytea(ValueColumn *column, Datum datum, ImageValue *out)
 	set_bytes(out, IMAGE_BLOB, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
+/*
+ * Four bytes as eight hexadecimal digits, all at once: spread the nibbles over
+ * the bytes of a word, then add '0', and 39 more to those that are letters.
+ */
+static inline void
+put_hex(char *dst, const uint8 *src)
+{
+	uint64		x = (uint32) src[0] << 24 | (uint32) src[1] << 16 |
+		(uint32) src[2] << 8 | src[3];
+	uint64		letters;
+
+	x = (x << 16 | x) & UINT64CONST(0x0000ffff0000ffff);
+	x = (x << 8 | x) & UINT64CONST(0x00ff00ff00ff00ff);
+	x = (x << 4 | x) & UINT64CONST(0x0f0f0f0f0f0f0f0f);
+	letters = ((x + UINT64CONST(0x0606060606060606)) >> 4) &
+		UINT64CONST(0x0101010101010101);
+	x = pg_hton64(x + UINT64CONST(0x3030303030303030) + letters * ('a' - '0' - 10));
+	memcpy(dst, &x, sizeof(x));
+}
+
 static void
 convert_uuid_text(ValueColumn *column, Datum datum, ImageValue *out)
 {
-	static const size_t group[] = {4, 2, 2, 2, 6};
-	const char *src = (const char *) DatumGetUUIDP(datum)->data;
+	const uint8 *src = DatumGetUUIDP(datum)->data;
 	char	   *p = column->scratch;
+	char		middle[16];
 
-	for (size_t i = 0; i < lengthof(group); i++)
-	{
-		if (i > 0)
-			*p++ = '-';
-		p += hex_encode(src, group[i], p);
-		src += group[i];
-	}
-	set_scratch(column, out, p);
+	/* 8-4-4-4-12 */
+	put_hex(p, src);
+	put_hex(middle, src + 4);
+	put_hex(middle + 8, src + 8);
+	p[8] = p[13] = p[18] = p[23] = '-';
+	memcpy(p + 9, middle, 4);
+	memcpy(p + 14, middle + 4, 4);
+	memcpy(p + 19, middle + 8, 4);
+	memcpy(p + 24, middle + 12, 4);
+	put_hex(p + 28, src + 12);
+	set_scratch(column, out, p + 36);
 }
 
 static void
