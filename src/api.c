@@ -55,6 +55,9 @@ PG_FUNCTION_INFO_V1(lfsync_preview);
 /* How often a waiting caller looks at its client and at who waits for whom. */
 #define CALLER_CHECK_MS		500
 
+/* How long a caller that gives up waits for its run to end. */
+#define CALLER_GRACE_MS		1000
+
 typedef struct Caller
 {
 	RunSlot    *slot;
@@ -213,6 +216,29 @@ check_source(Oid relid, List *held)
  *-------------------------------------------------------------------------
  */
 
+/*
+ * A moment for a run that was told to end, so that whoever tries again at once
+ * finds workers, slot and file free.  No longer, since its writer may be inside
+ * an fsync.
+ */
+static void
+wait_for_end(BackgroundWorkerHandle *runner)
+{
+	TimestampTz since = GetCurrentTimestamp();
+	pid_t		pid;
+
+	HOLD_INTERRUPTS();
+	while (GetBackgroundWorkerPid(runner, &pid) != BGWH_STOPPED &&
+		   !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), CALLER_GRACE_MS))
+	{
+		if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_POSTMASTER_DEATH,
+					  10, PG_WAIT_EXTENSION) & WL_POSTMASTER_DEATH)
+			break;
+		ResetLatch(MyLatch);
+	}
+	RESUME_INTERRUPTS();
+}
+
 /* The run ends with its caller: on ERROR and on FATAL. */
 static void
 caller_cleanup(int code, Datum arg)
@@ -223,6 +249,7 @@ caller_cleanup(int code, Datum arg)
 	{
 		TerminateBackgroundWorker(caller->runner);
 		slot_abandon(caller->slot, SLOT_RUNNER);
+		wait_for_end(caller->runner);
 	}
 	slot_release(caller->slot, SLOT_CALLER);
 }

@@ -123,15 +123,36 @@ channel_resize(Channel *channel, uint32 nbuffers, Size buffer_size)
 	channel->nfree = nbuffers;
 }
 
-void
+/* What a writer that ends has still said; true if its work was done. */
+static bool
+drain(Channel *channel)
+{
+	void	   *data;
+	Size		len;
+	bool		done = false;
+
+	while (shm_mq_receive(channel->in, &len, &data, true) == SHM_MQ_SUCCESS)
+	{
+		resetStringInfo(&channel->message);
+		appendBinaryStringInfo(&channel->message, data, len);
+		if (message_get_int(&channel->message) == MESSAGE_DONE)
+		{
+			done = true;
+			break;				/* it is the last one */
+		}
+	}
+	return done;
+}
+
+bool
 channel_destroy(Channel *channel)
 {
 	pid_t		pid;
+	bool		done = false;
 
 	/* the end of its queue is the end of a writer that waits for orders ... */
 	pg_atomic_write_u32(&channel->header->stop, 1);
 	shm_mq_detach(channel->out);
-	shm_mq_detach(channel->in);
 	/* ... and the signal that of one at work */
 	if (GetBackgroundWorkerPid(channel->writer, &pid) != BGWH_STOPPED)
 		TerminateBackgroundWorker(channel->writer);
@@ -146,6 +167,8 @@ channel_destroy(Channel *channel)
 	{
 		BgwHandleStatus status = GetBackgroundWorkerPid(channel->writer, &pid);
 
+		/* read on, or it would wait for room in its queue */
+		done = done || drain(channel);
 		if (status == BGWH_STOPPED || status == BGWH_POSTMASTER_DIED)
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -155,10 +178,12 @@ channel_destroy(Channel *channel)
 			ProcessProcSignalBarrier();
 	}
 	RESUME_INTERRUPTS();
+	shm_mq_detach(channel->in);
 	/* a writer that never started has left its bit set */
 	slot_release(channel->slot, SLOT_WRITER);
 	dsm_detach(channel->segment);
 	channel->segment = NULL;
+	return done;
 }
 
 Channel *
@@ -214,6 +239,8 @@ channel_gone(Channel *channel)
 		if (message_get_int(&message) == MESSAGE_ERROR)
 			channel_throw(channel, &message);
 	}
+	/* at shutdown both of us are told to end, and it may have been faster */
+	CHECK_FOR_INTERRUPTS();
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR),
 			 errmsg("the writer of this run ended without a word"),

@@ -64,8 +64,12 @@ extern Channel *channel_create(RunSlot *slot, const SlotHandle *handle,
  */
 extern void channel_resize(Channel *channel, uint32 nbuffers, Size buffer_size);
 
-/* Runner: stops the writer, waits for its end, gives the segment back. */
-extern void channel_destroy(Channel *channel);
+/*
+ * Runner: stops the writer, waits for its end, gives the segment back.  True if
+ * the writer had finished before it heard of that: channel->message is then its
+ * MESSAGE_DONE.
+ */
+extern bool channel_destroy(Channel *channel);
 
 /* Writer: joins the segment whose handle it was started with. */
 extern Channel *channel_attach(dsm_handle handle);

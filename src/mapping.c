@@ -109,7 +109,8 @@ mapping_check_relation(Oid relid)
 			ereport(ERROR,
 					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 					 errmsg("\"%s\" cannot be exported", get_rel_name(relid)),
-					 errdetail("A source is a table, partitioned table, view, materialized view or foreign table.")));
+					 errdetail("A source is a table, partitioned table, view, materialized view or foreign table."),
+					 errhint("Name one of these, or use lfsync_export_query().")));
 	}
 }
 
@@ -189,6 +190,21 @@ map_key(Mapping *mapping)
 	mapping->table->auto_index = mapping->nkeys > 0 && mapping->rowid_column < 0;
 }
 
+/* Names of columns for a message, not more than can be read. */
+static char *
+column_list(const ColumnInfo *columns, int ncolumns)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < ncolumns && i < 30; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "",
+						 quote_identifier(columns[i].name));
+	if (ncolumns > 30)
+		appendStringInfoString(&list, ", ...");
+	return list.data;
+}
+
 static void
 map_given_key(Mapping *mapping, const ColumnInfo *columns, int ncolumns,
 			  List *key_columns)
@@ -210,13 +226,16 @@ map_given_key(Mapping *mapping, const ColumnInfo *columns, int ncolumns,
 		if (found < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("key column \"%s\" does not exist in the source", name)));
+					 errmsg("key column \"%s\" does not exist in the source", name),
+					 errdetail("Its columns are: %s.", column_list(columns, ncolumns)),
+					 errhint("Write the name as it is there, upper and lower case too.")));
 		for (int i = 0; i < mapping->nkeys; i++)
 		{
 			if (mapping->keys[i] == found)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("key column \"%s\" is given twice", name)));
+						 errmsg("key column \"%s\" is given twice", name),
+						 errhint("Name each column once.")));
 		}
 		mapping->keys[mapping->nkeys++] = found;
 	}
@@ -234,7 +253,8 @@ map_columns(const ColumnInfo *columns, int ncolumns, const char *table_name,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("source %s has no columns", source),
-				 errdetail("A SQLite table needs at least one.")));
+				 errdetail("A SQLite table needs at least one."),
+				 errhint("Add a column, or leave the source out.")));
 	for (int i = 0; i < ncolumns; i++)
 	{
 		for (int j = 0; j < i; j++)
@@ -244,8 +264,8 @@ map_columns(const ColumnInfo *columns, int ncolumns, const char *table_name,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
 						 errmsg("columns \"%s\" and \"%s\" of %s have one name in SQLite",
 								columns[j].name, columns[i].name, source),
-						 errdetail("SQLite does not tell upper from lower case in names."),
-						 errhint("Use lfsync_export_query() with an alias for one of them.")));
+						 errdetail("A table has no two columns of one name, and SQLite does not tell upper from lower case."),
+						 errhint("Give one of them an alias, in a query for lfsync_export_query().")));
 		}
 	}
 
@@ -283,9 +303,11 @@ map_body(Mapping *mapping, List *foreign_keys)
 {
 	TargetTable *table = mapping->table;
 	StringInfoData body;
+	StringInfoData late;
 	ListCell   *lc;
 
 	initStringInfo(&body);
+	initStringInfo(&late);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		appendStringInfo(&body, "%s\n  %s %s", i ? "," : "",
@@ -296,6 +318,14 @@ map_body(Mapping *mapping, List *foreign_keys)
 		else if (mapping->not_null[i])
 			appendStringInfoString(&body, " NOT NULL");
 	}
+
+	/* late rows have the key as a value, and a rowid that says nothing */
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&late, "%s%s %s", i ? ", " : "",
+						 message_quote_name(table->columns[i].name),
+						 table->columns[i].sqlite_type);
+	mapping->late_sql = psprintf("CREATE TABLE %s (%s)",
+								 message_quote_name(table->name), late.data);
 
 	/*
 	 * An image has no index: its tables differ from the target's in nothing
@@ -521,7 +551,7 @@ check_filter(const char *filter)
 /* SELECT columns FROM relation [WHERE filter] [ORDER BY rowid] */
 static char *
 map_sql(const Mapping *mapping, const ColumnInfo *columns,
-		const char *relation, const char *filter)
+		const char *relation, const char *filter, bool ordered)
 {
 	StringInfoData sql;
 
@@ -534,7 +564,7 @@ map_sql(const Mapping *mapping, const ColumnInfo *columns,
 	if (filter)
 		appendStringInfo(&sql, " WHERE (%s\n)", filter);
 	/* pages are built in rowid order */
-	if (mapping->rowid_column >= 0)
+	if (ordered && mapping->rowid_column >= 0)
 		appendStringInfo(&sql, " ORDER BY %d", mapping->rowid_column + 1);
 	return sql.data;
 }
@@ -584,7 +614,13 @@ mapping_from_relation(Oid relid, const char *table_name, const SyncOrder *order)
 	map_body(mapping, foreign_keys);
 	if (order->filter)
 		check_filter(order->filter);
-	mapping->sql = map_sql(mapping, columns, relation, order->filter);
+	mapping->sql = map_sql(mapping, columns, relation, order->filter, true);
+	/* plain tables alone have an order of their own */
+	if (mapping->rowid_column >= 0 &&
+		(rel->rd_rel->relkind == RELKIND_RELATION ||
+		 rel->rd_rel->relkind == RELKIND_MATVIEW) && !inherited(relid) &&
+		source_in_order(relid, columns[mapping->rowid_column].attnum))
+		mapping->heap_sql = map_sql(mapping, columns, relation, order->filter, false);
 
 	table_close(rel, NoLock);
 	return mapping;

@@ -16,7 +16,10 @@ typedef struct Mapping
 {
 	TargetTable *table;
 	char	   *sql;			/* the SELECT; NULL where there is a query */
+	char	   *heap_sql;		/* the same in the table's own order, where that
+								 * is mostly the rowid's; or NULL */
 	char	   *image_sql;		/* CREATE TABLE as a batch's image has it */
+	char	   *late_sql;		/* and as the image of late rows has it */
 	int			rowid_column;	/* integer key, the rowid's alias; -1: rows are
 								 * numbered as they come */
 	int			nkeys;

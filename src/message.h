@@ -25,6 +25,7 @@ typedef enum MessageType
 	MESSAGE_OPEN = 1,			/* OpenRequest */
 	MESSAGE_PAGES,				/* PagesMessage: finished pages of a new file */
 	MESSAGE_TABLE,				/* a TargetTable whose images follow */
+	MESSAGE_LATE,				/* LateMessage: rows that pages had no place for */
 	MESSAGE_IMAGE,				/* ImageMessage: a batch for the last table */
 	MESSAGE_FINISH,				/* FinishRequest: that was all, publish */
 	/* ... and back */
@@ -94,6 +95,17 @@ typedef struct PagesMessage
 	uint32		npages;
 	int64		rows;			/* read so far, for lfsync_progress */
 } PagesMessage;
+
+/*
+ * Rows of a file being built that came too late for their page, as an image
+ * that is inserted from when the pages are there.  The table's name follows.
+ */
+typedef struct LateMessage
+{
+	uint32		buffer;
+	uint32		npages;
+	uint32		nrows;
+} LateMessage;
 
 /* Stands for a segment of its own. */
 #define WIDE_BUFFER	UINT32_MAX

@@ -9,6 +9,13 @@
  * go there as images, each a small database of its own that the writer
  * inserts from.
  *
+ * A page has its place once and for all, so rows must come in rowid order.
+ * Reading a table through the index of its key gives that order at a price;
+ * most tables lie in that order anyway.  Where ANALYZE says so they are read as
+ * they lie, and the few rows that come too late are set aside for the writer to
+ * insert.  If they turn out to be many, the table is read again in order, and
+ * its pages overwrite the first ones.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -33,7 +40,8 @@
 
 typedef struct FullTable
 {
-	Source	   *source;
+	Source	   *source;			/* in rowid order */
+	Source	   *heap_source;	/* in the table's own order, or NULL */
 	Mapping    *mapping;
 } FullTable;
 
@@ -44,6 +52,7 @@ typedef struct FullScan
 	ImageBuilder *builder;
 	void	   *builder_memory;
 	int64		rowid;			/* last one given */
+	bool		in_heap_order;	/* rows may come too late */
 	uint32		cookie;			/* schema cookie of the last image */
 
 	/* the buffer being filled */
@@ -54,6 +63,13 @@ typedef struct FullScan
 	uint32		max_pages;
 	int			image_rows;		/* in the image so far */
 	dsm_segment *wide;			/* a segment for one row, or NULL */
+
+	/* rows that came too late for their page, in a buffer of their own */
+	ImageBuilder *late_builder; /* NULL: none so far */
+	void	   *late_memory;
+	char	   *late_pages;
+	uint32		late_buffer;
+	int64		late_rows;
 
 	int64		pages_used;		/* by all rows so far, for the mean row */
 } FullScan;
@@ -107,8 +123,21 @@ prepare_relation(Run *run, Oid relid, const char *table_name)
 	table->mapping = mapping_from_relation(relid, table_name, run->order);
 	table->source = source_prepare(relid, relation_description(relid),
 								   table->mapping->sql);
+	if (table->mapping->heap_sql && run->disposition == DISPOSITION_BUILD)
+		table->heap_source = source_prepare(relid, table->source->description,
+											table->mapping->heap_sql);
 	source_lock_children(relid);
 	return table;
+}
+
+/* What the target demands of the rows, and how errors tell them apart. */
+static void
+describe_source(Source *source, const Mapping *mapping)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+		source->columns[i].not_null = mapping->not_null[i];
+	source->nkeys = mapping->nkeys;
+	source->keys = mapping->keys;
 }
 
 static void
@@ -131,10 +160,9 @@ full_prepare(Run *run)
 	{
 		FullTable  *table = (FullTable *) lfirst(lc);
 
-		for (int i = 0; i < table->source->ncolumns; i++)
-			table->source->columns[i].not_null = table->mapping->not_null[i];
-		table->source->nkeys = table->mapping->nkeys;
-		table->source->keys = table->mapping->keys;
+		describe_source(table->source, table->mapping);
+		if (table->heap_source)
+			describe_source(table->heap_source, table->mapping);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
 		run->finish.tables = lappend(run->finish.tables, table->mapping->table);
 	}
@@ -347,14 +375,103 @@ add_image_row(FullScan *scan, const ImageValue *values)
 		scan->image_rows++;
 }
 
+static void *
+next_late_page(void *arg, uint32_t pgno)
+{
+	FullScan   *scan = (FullScan *) arg;
+
+	return scan->late_pages +
+		(Size) (pgno - 1) * scan->run->order->options.page_size;
+}
+
+static ImageSchemaEntry
+late_schema(const FullScan *scan)
+{
+	ImageSchemaEntry entry = image_schema(scan);
+
+	entry.sql = scan->table->mapping->late_sql;
+	return entry;
+}
+
+/* False if there are too many of them by now. */
+static bool
+add_late_row(FullScan *scan, const ImageValue *values)
+{
+	Channel    *channel = scan->run->channel;
+	uint32		page_size = scan->run->order->options.page_size;
+
+	if (scan->late_builder == NULL)
+	{
+		ImageSchemaEntry entry = late_schema(scan);
+
+		if (scan->late_memory == NULL)
+			scan->late_memory = MemoryContextAlloc(scan->run->context,
+												   image_builder_size(page_size));
+		scan->late_buffer = channel_take_buffer(channel);
+		scan->late_pages = channel_buffer(channel, scan->late_buffer);
+		scan->late_builder = image_init(scan->late_memory, page_size,
+										channel->header->buffer_size / page_size -
+										image_schema_pages(page_size, &entry, 1),
+										next_late_page, scan);
+		image_begin_table(scan->late_builder);
+		scan->late_rows = 0;
+	}
+	return image_add_row(scan->late_builder, ++scan->late_rows, values,
+						 scan->table->source->ncolumns) == IMAGE_OK;
+}
+
 static void
+send_late_rows(FullScan *scan)
+{
+	Channel    *channel = scan->run->channel;
+	ImageSchemaEntry entry = late_schema(scan);
+	LateMessage late;
+
+	if (scan->late_builder == NULL)
+		return;
+	if (image_end_table(scan->late_builder, &entry.root) != IMAGE_OK ||
+		image_finish(scan->late_builder, &entry, 1, ++scan->cookie,
+					 &late.npages) != IMAGE_OK)
+		elog(ERROR, "could not finish the image of late rows");
+	late.buffer = scan->late_buffer;
+	late.nrows = (uint32) scan->late_rows;
+	channel_begin(channel, MESSAGE_LATE);
+	message_put_bytes(&channel->message, &late, sizeof(late));
+	message_put_text(&channel->message, entry.name);
+	channel_send(channel);
+	scan->late_builder = NULL;
+}
+
+static void
+store_row(FullScan *scan, const ImageValue *values)
+{
+	ImageResult result;
+
+	if (scan->run->disposition == DISPOSITION_IN_PLACE)
+	{
+		add_image_row(scan, values);
+		return;
+	}
+	result = image_add_row(scan->builder, scan->rowid, values,
+						   scan->table->source->ncolumns);
+	if (result != IMAGE_OK)
+		refuse_row(scan, result);
+}
+
+static bool
 receive_row(void *arg, ImageValue *values)
 {
 	FullScan   *scan = (FullScan *) arg;
+	TargetTable *target = scan->table->mapping->table;
 	int			rowid_column = scan->table->mapping->rowid_column;
-	int			ncolumns = scan->table->source->ncolumns;
+	bool		kept = true;
 
-	if (rowid_column >= 0)
+	if (rowid_column < 0)
+	{
+		scan->rowid++;
+		store_row(scan, values);
+	}
+	else
 	{
 		int64		rowid = values[rowid_column].u.i;
 
@@ -365,34 +482,24 @@ receive_row(void *arg, ImageValue *values)
 					 errmsg("a key value of %s is not an integer",
 							scan->table->source->description),
 					 errhint("Choose other key columns.")));
-		/* images begin anew, and would not notice */
-		if (rowid == scan->rowid && scan->table->mapping->table->rows > 0)
-			refuse_row(scan, IMAGE_ORDER);
-		scan->rowid = rowid;
-		/* the rowid's alias is NULL in the record */
-		values[rowid_column].kind = IMAGE_NULL;
+		if (scan->in_heap_order && target->rows > 0 && rowid <= scan->rowid)
+			kept = add_late_row(scan, values);
+		else
+		{
+			/* images begin anew, and would not notice */
+			if (rowid == scan->rowid && target->rows > 0)
+				refuse_row(scan, IMAGE_ORDER);
+			scan->rowid = rowid;
+			/* the rowid's alias is NULL in the record */
+			values[rowid_column].kind = IMAGE_NULL;
+			store_row(scan, values);
+			/* for error messages, which may name the key */
+			values[rowid_column].kind = IMAGE_INTEGER;
+		}
 	}
-	else
-		scan->rowid++;
-
-	if (scan->run->disposition == DISPOSITION_IN_PLACE)
-		add_image_row(scan, values);
-	else
-	{
-		ImageResult result = image_add_row(scan->builder, scan->rowid, values,
-										   ncolumns);
-
-		if (result != IMAGE_OK)
-			refuse_row(scan, result);
-	}
-	scan->table->mapping->table->rows++;
+	target->rows++;
 	scan->run->counts.rows_read++;
-	/* for error messages, which may name the key */
-	if (rowid_column >= 0)
-	{
-		values[rowid_column].kind = IMAGE_INTEGER;
-		values[rowid_column].u.i = scan->rowid;
-	}
+	return kept;
 }
 
 /*
@@ -420,6 +527,43 @@ before_fetch(void *arg)
 	return Max(1, Min(room * rows / (scan->pages_used + 1), MAX_FETCH));
 }
 
+/*
+ * Reads a table as it lies.  False if too many rows came too late: then
+ * nothing has been read, as far as builder and counts can tell.
+ */
+static bool
+scan_in_heap_order(FullScan *scan, FullTable *table)
+{
+	Run		   *run = scan->run;
+	Size		builder_size = image_builder_size(run->order->options.page_size);
+	void	   *saved = palloc(builder_size);
+	bool		complete;
+
+	memcpy(saved, scan->builder_memory, builder_size);
+	scan->in_heap_order = true;
+	complete = source_scan(table->heap_source, &run->order->options,
+						   before_fetch, receive_row, scan);
+	scan->in_heap_order = false;
+	if (complete)
+	{
+		send_late_rows(scan);
+		table->source = table->heap_source;
+	}
+	else
+	{
+		memcpy(scan->builder_memory, saved, builder_size);
+		/* with pages of the tables before, and some that will be overwritten */
+		send_pages(scan);
+		channel_give_back(run->channel, scan->late_buffer);
+		scan->late_builder = NULL;
+		run->counts.rows_read -= table->mapping->table->rows;
+		table->mapping->table->rows = 0;
+		scan->rowid = 0;
+	}
+	pfree(saved);
+	return complete;
+}
+
 static void
 scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 		   int *nentries)
@@ -440,7 +584,9 @@ scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 		channel_send(run->channel);
 	}
 
-	source_scan(table->source, &run->order->options, before_fetch, receive_row, scan);
+	if (table->heap_source == NULL || !scan_in_heap_order(scan, table))
+		(void) source_scan(table->source, &run->order->options, before_fetch,
+						   receive_row, scan);
 
 	if (!building)
 	{

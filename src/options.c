@@ -130,7 +130,7 @@ wrong_value(const OptionSpec *spec, const JsonbValue *value)
 							 IMAGE_MIN_PAGE_SIZE, IMAGE_MAX_PAGE_SIZE);
 			break;
 		case OPTION_MODE:
-			appendStringInfoString(&valid, "octal text from \"0400\" to \"0777\" that lets the owner read and write");
+			appendStringInfoString(&valid, "octal text from \"0600\" to \"0777\"");
 			break;
 		case OPTION_DURATION:
 			appendStringInfoString(&valid, "an interval such as \"10 min\", or a number of seconds, up to 24 days");

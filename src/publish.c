@@ -189,6 +189,15 @@ newfile_write(NewFile *file, const void *pages, uint32 first_page,
 				  (off_t) npages * file->page_size);
 }
 
+void
+newfile_truncate(NewFile *file, uint32 page_count)
+{
+	if (ftruncate(file->fd, (off_t) page_count * file->page_size) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not truncate \"%s\": %m", file->path)));
+}
+
 static void
 sync_or_throw(int fd, const char *path)
 {

@@ -29,6 +29,9 @@ extern NewFile *newfile_create(const TargetPath *target, uint32 page_size);
 extern void newfile_write(NewFile *file, const void *pages, uint32 first_page,
 						  uint32 npages);
 
+/* Cuts off what lies beyond the last page of the finished database. */
+extern void newfile_truncate(NewFile *file, uint32 page_count);
+
 /*
  * Makes the file durable and gives it its name.  A file that is already there
  * is replaced by rename if nobody has it open, and else overwritten in one

@@ -356,26 +356,36 @@ read_source(Run *run, const SyncMode *mode)
 	MemoryContextSwitchTo(run->context);
 }
 
+/* From here on the file is there: nothing may call the run a failure. */
+static void
+accept_target(Run *run, StringInfo message)
+{
+	FinishReply reply;
+
+	message_get_done(message, &reply);
+	run->counts.bytes_written = reply.bytes_written;
+	run->counts.write_us = reply.write_us;
+	run->writer_notes = reply.notes;
+	run->published = true;
+}
+
 /* The writer completes the file and publishes it. */
-static List *
+static void
 finish_target(Run *run)
 {
 	StringInfoData message;
-	FinishReply reply;
 
 	channel_begin(run->channel, MESSAGE_FINISH);
 	message_put_finish(&run->channel->message, &run->finish);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_DONE, &message);
-	message_get_done(&message, &reply);
-	run->counts.bytes_written = reply.bytes_written;
-	run->counts.write_us = reply.write_us;
-	return reply.notes;
+	accept_target(run, &message);
+	channel_destroy(run->channel);
 }
 
-/* Every loss or oddity, counted; NULL if there was none. */
+/* Every loss or oddity, counted; empty if there was none. */
 static char *
-notes_json(Run *run, List *writer_notes)
+notes_json(Run *run)
 {
 	StringInfoData json;
 	ListCell   *lc;
@@ -388,11 +398,11 @@ notes_json(Run *run, List *writer_notes)
 		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
 	if (run->cut_fractions > 0)
 		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
-	if (run->not_carried || writer_notes)
+	if (run->not_carried || run->writer_notes)
 	{
 		appendStringInfo(&json, ", \"structure_count\": %d, \"structure\": [",
-						 list_length(run->not_carried) + list_length(writer_notes));
-		foreach(lc, list_concat_copy(run->not_carried, writer_notes))
+						 list_length(run->not_carried) + list_length(run->writer_notes));
+		foreach(lc, list_concat_copy(run->not_carried, run->writer_notes))
 		{
 			if (!first)
 				appendStringInfoString(&json, ", ");
@@ -401,7 +411,7 @@ notes_json(Run *run, List *writer_notes)
 		}
 		appendStringInfoChar(&json, ']');
 	}
-	return json.len > 0 ? psprintf("{%s}", json.data + 2) : NULL;
+	return psprintf("{%s}", json.len > 0 ? json.data + 2 : "");
 }
 
 /* Counts per target table, for the caller. */
@@ -437,12 +447,31 @@ set_outcome(Run *run, RunStatus status)
 }
 
 static void
+run_succeeded(Run *run)
+{
+	RunError	no_error;
+	char	   *notes;
+
+	/* names are converted, which wants the catalogs */
+	StartTransactionCommand();
+	order_set_result(run->order_segment, tables_json(run));
+	notes = MemoryContextStrdup(run->context, notes_json(run));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+	set_outcome(run, RUN_SUCCEEDED);
+	memset(&no_error, 0, sizeof(no_error));
+	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes);
+	if (lfsync_log_runs == LOG_RUNS_ALL)
+		ereport(LOG,
+				(errmsg("lfsync run " INT64_FORMAT " of %s to \"%s\": " INT64_FORMAT " rows",
+						run->slot->run_id, slot_text(run->slot->source),
+						run->order->file, run->counts.rows_read)));
+}
+
+static void
 run_order(Run *run)
 {
 	const SyncMode *mode = find_mode(run->order->mode);
-	List	   *writer_notes;
-	char	   *notes;
-	RunError	no_error;
 
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("lfsync: %s to %s", run->order->mode, run->order->file));
@@ -457,25 +486,9 @@ run_order(Run *run)
 	open_target(run);
 	read_source(run, mode);
 	slot_set_phase(run->slot, "completing");
-	writer_notes = finish_target(run);
-	channel_destroy(run->channel);
-
-	/* from here on the file is there: nothing may call it a failure */
+	finish_target(run);
 	disable_all_timeouts(false);
-	order_set_result(run->order_segment, tables_json(run));
-	StartTransactionCommand();
-	notes = MemoryContextStrdup(run->context, notes_json(run, writer_notes) ?
-								notes_json(run, writer_notes) : "{}");
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(run->context);
-	set_outcome(run, RUN_SUCCEEDED);
-	memset(&no_error, 0, sizeof(no_error));
-	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes);
-	if (lfsync_log_runs == LOG_RUNS_ALL)
-		ereport(LOG,
-				(errmsg("lfsync run " INT64_FORMAT " of %s to \"%s\": " INT64_FORMAT " rows",
-						run->slot->run_id, slot_text(run->slot->source),
-						run->order->file, run->counts.rows_read)));
+	run_succeeded(run);
 }
 
 /* What a cancel was about. */
@@ -496,9 +509,29 @@ explain_cancel(ErrorData *edata)
 }
 
 static void
+write_end(Run *run, RunStatus status, const RunError *error)
+{
+	PG_TRY();
+	{
+		if (run->published)
+			run_succeeded(run);
+		else if (run->slot->run_id > 0)
+			history_end(run->slot, status, &run->counts, error, NULL);
+	}
+	PG_CATCH();
+	{
+		/* the next run will mark it crashed */
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+}
+
+static void
 run_failed(Run *run, ErrorData *edata)
 {
-	RunStatus	status;
+	RunStatus	status = RUN_FAILED;
 	RunError	error;
 
 	HOLD_INTERRUPTS();
@@ -508,37 +541,27 @@ run_failed(Run *run, ErrorData *edata)
 	slot_set_error(run->slot, edata, 0);
 	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
-	if (run->channel && run->channel->segment)
-		channel_destroy(run->channel);
+	/* the writer may have been faster than the news that it is to stop */
+	if (run->channel && run->channel->segment && channel_destroy(run->channel))
+		accept_target(run, &run->channel->message);
 
 	error = run->slot->error;
-	status = error.sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out ?
-		RUN_CANCELLED : RUN_FAILED;
-	set_outcome(run, status);
+	if (error.sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
+		status = RUN_CANCELLED;
+	if (!run->published)
+		set_outcome(run, status);
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 
 	if (lfsync_log_runs >= LOG_RUNS_ERRORS)
 		ereport(LOG,
-				(errmsg("lfsync run " INT64_FORMAT " failed: %s",
+				(errmsg(run->published ?
+						"lfsync run " INT64_FORMAT " published its file, and then failed: %s" :
+						"lfsync run " INT64_FORMAT " failed: %s",
 						run->slot->run_id, error.message),
 				 error.detail[0] ? errdetail_internal("%s", error.detail) : 0,
 				 error.hint[0] ? errhint("%s", error.hint) : 0));
-	if (run->slot->run_id > 0)
-	{
-		PG_TRY();
-		{
-			history_end(run->slot, status, &run->counts, &error, NULL);
-		}
-		PG_CATCH();
-		{
-			/* the next run will mark it crashed */
-			EmitErrorReport();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-		}
-		PG_END_TRY();
-	}
+	write_end(run, status, &error);
 }
 
 /*

@@ -22,6 +22,8 @@ typedef struct Run
 	MemoryContext context;		/* lives as long as the run */
 	Disposition disposition;	/* what the writer found at the target */
 	FinishRequest finish;		/* filled in by the mode */
+	bool		published;		/* the writer has finished ... */
+	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */
 	RunCounts	counts;
 	int64		nan_values;		/* what the type policy changed */
 	int64		negative_zeros;

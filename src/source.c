@@ -5,8 +5,9 @@
  *
  * Rows stream from a read-only SPI cursor into an own DestReceiver, a small
  * number at a time, so that no tuple table is ever built.  The receiver never
- * asks the executor to stop: a portal whose receiver says no counts as
- * finished, and the rest of its rows would silently be lost.
+ * asks the executor to pause: a portal whose receiver says no counts as
+ * finished, and the rest of its rows would silently be lost.  It says no only
+ * where its owner wants none of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +15,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_statistic.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "tcop/pquery.h"
@@ -22,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "source.h"
 
@@ -33,8 +36,10 @@ typedef struct RowReceiver
 	void	   *arg;
 	MemoryContext row_context;
 	ImageValue *converted;
+	bool		in_row;			/* else the executor is looking for the next */
 	int			column;			/* being converted, -1: none */
 	uint64		rows;			/* begun */
+	bool		ended;			/* by its owner */
 } RowReceiver;
 
 Source *
@@ -83,7 +88,8 @@ source_prepare(Oid relid, const char *description, const char *sql)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("source %s has no columns", description),
-				 errdetail("A SQLite table needs at least one.")));
+				 errdetail("A SQLite table needs at least one."),
+				 errhint("Select at least one column.")));
 	source->ncolumns = desc->natts;
 	source->columns = palloc0(desc->natts * sizeof(SourceColumn));
 	for (int i = 0; i < desc->natts; i++)
@@ -167,6 +173,7 @@ receiver_receive(TupleTableSlot *slot, DestReceiver *self)
 
 	slot_getallattrs(slot);
 	receiver->rows++;
+	receiver->in_row = true;
 
 	/* the executor's context lives until the portal ends: not for rows */
 	MemoryContextReset(receiver->row_context);
@@ -183,9 +190,10 @@ receiver_receive(TupleTableSlot *slot, DestReceiver *self)
 			refuse_null(source, i);
 	}
 	receiver->column = -1;
-	receiver->row(receiver->arg, converted);
+	if (!receiver->row(receiver->arg, converted))
+		receiver->ended = true;
 	MemoryContextSwitchTo(oldcontext);
-	return true;
+	return !receiver->ended;
 }
 
 /* Names the place where an error was met: column, row and key. */
@@ -228,7 +236,27 @@ receiver_error_context(void *arg)
 	pfree(key.data);
 }
 
-void
+bool
+source_in_order(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relid),
+										Int16GetDatum(attnum), BoolGetDatum(false));
+	AttStatsSlot slot;
+	bool		in_order = false;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	if (get_attstatsslot(&slot, tuple, STATISTIC_KIND_CORRELATION, InvalidOid,
+						 ATTSTATSSLOT_NUMBERS))
+	{
+		in_order = slot.nnumbers == 1 && slot.numbers[0] > 0.99;
+		free_attstatsslot(&slot);
+	}
+	ReleaseSysCache(tuple);
+	return in_order;
+}
+
+bool
 source_scan(Source *source, SyncOptions *options,
 			SourceBeforeFetch before_fetch, SourceRow row, void *arg)
 {
@@ -262,11 +290,12 @@ source_scan(Source *source, SyncOptions *options,
 	callback.arg = &receiver;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	while (!portal->atEnd)
+	while (!portal->atEnd && !receiver.ended)
 		(void) PortalRunFetch(portal, FETCH_FORWARD, before_fetch(arg),
 							  &receiver.pub);
 	error_context_stack = callback.previous;
 
 	SPI_cursor_close(portal);
 	MemoryContextDelete(receiver.row_context);
+	return !receiver.ended;
 }

@@ -35,11 +35,11 @@ typedef struct Source
 } Source;
 
 /*
- * Called for each row, with SQLite values that live until it returns.  It may
- * wait, though a page of the table stays pinned meanwhile: better to have
- * looked for room between fetches.
+ * Called for each row, with SQLite values that live until it returns; false
+ * ends the scan for good.  It may wait, though a page of the table stays pinned
+ * meanwhile: better to have looked for room between fetches.
  */
-typedef void (*SourceRow) (void *arg, ImageValue *values);
+typedef bool (*SourceRow) (void *arg, ImageValue *values);
 
 /*
  * Called before each fetch; returns how many rows to fetch.  The place to
@@ -62,10 +62,16 @@ extern void source_lock_children(Oid relid);
 extern double source_estimate(Source *source);
 
 /*
- * Reads all rows under the active snapshot.  An error says in its context
- * which column and row it met.
+ * True if ANALYZE found the rows of a table to lie in the order of a column,
+ * by and large.
  */
-extern void source_scan(Source *source, SyncOptions *options,
+extern bool source_in_order(Oid relid, AttrNumber attnum);
+
+/*
+ * Reads all rows under the active snapshot.  An error says in its context
+ * which column and row it met.  False if "row" has ended the scan.
+ */
+extern bool source_scan(Source *source, SyncOptions *options,
 						SourceBeforeFetch before_fetch, SourceRow row,
 						void *arg);
 

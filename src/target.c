@@ -752,9 +752,28 @@ check_file(sqlite3 *db, const SyncOptions *options)
 	}
 }
 
+static void
+insert_late(sqlite3 *db, const LateRows *late)
+{
+	int			rc = sqlite3_deserialize(db, "image", late->image, late->size,
+										 late->size, SQLITE_DESERIALIZE_READONLY);
+
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "reading late rows");
+	run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
+					 message_quote_name(late->table_name),
+					 message_quote_name(late->table_name)),
+		"inserting late rows");
+	if (sqlite3_changes64(db) != late->nrows)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg(INT64_FORMAT " late rows arrived as %lld", late->nrows,
+						(long long) sqlite3_changes64(db))));
+}
+
 List *
 target_complete(const char *path, const SyncOptions *options,
-				const FinishRequest *request)
+				const FinishRequest *request, List *late)
 {
 	sqlite3    *db = target_open(path, NULL);
 	List	   *notes = NIL;
@@ -762,9 +781,17 @@ target_complete(const char *path, const SyncOptions *options,
 
 	/* nobody else sees this file, and a run that fails throws it away */
 	run(db, psprintf("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
-					 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d; "
-					 "BEGIN", CACHE_KB),
+					 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
+					 CACHE_KB),
 		"preparing the file");
+	if (late != NIL)
+	{
+		run(db, "ATTACH ':memory:' AS image", "preparing the file");
+		foreach(lc, late)
+			insert_late(db, (LateRows *) lfirst(lc));
+		run(db, "DETACH image", "letting go of late rows");
+	}
+	run(db, "BEGIN", "beginning a transaction");
 
 	slot_set_phase(run_slot, "creating indexes");
 	foreach(lc, request->tables)

@@ -56,12 +56,22 @@ extern void target_exec(sqlite3 *db, const char *sql);
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
+/* An image of rows that came too late for their page. */
+typedef struct LateRows
+{
+	char	   *table_name;
+	void	   *image;
+	sqlite3_int64 size;
+	int64		nrows;
+} LateRows;
+
 /*
- * A file built from pages: fills the automatic indexes, creates the others,
- * writes lfsync's own tables, checks.  Returns notes (char *).
+ * A file built from pages: inserts late rows, fills the automatic indexes,
+ * creates the others, writes lfsync's own tables, checks.  Returns notes
+ * (char *).
  */
 extern List *target_complete(const char *path, const SyncOptions *options,
-							 const FinishRequest *request);
+							 const FinishRequest *request, List *late);
 
 /*
  * Tables in a file that holds others: filled under hidden names, batch by

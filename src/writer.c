@@ -42,6 +42,7 @@ typedef struct Writer
 	Disposition disposition;
 	NewFile    *file;			/* building */
 	sqlite3    *db;				/* in place */
+	List	   *late;			/* building: of LateRows */
 	TargetTable *table;			/* in place: whose images arrive */
 	int64		bytes_written;
 	int64		write_us;
@@ -181,6 +182,23 @@ handle_pages(StringInfo message)
 	release_buffer(pages.buffer);
 }
 
+/* Kept until the pages are all there; the runner bounds them to a buffer. */
+static void
+handle_late(StringInfo message)
+{
+	LateMessage late;
+	LateRows   *rows = palloc(sizeof(LateRows));
+
+	message_get_bytes(message, &late, sizeof(late));
+	rows->table_name = message_get_text(message);
+	rows->size = (int64) late.npages * writer.request.options.page_size;
+	rows->nrows = late.nrows;
+	rows->image = palloc(rows->size);
+	memcpy(rows->image, channel_buffer(writer.channel, late.buffer), rows->size);
+	writer.late = lappend(writer.late, rows);
+	release_buffer(late.buffer);
+}
+
 static void
 handle_table(StringInfo message)
 {
@@ -237,8 +255,9 @@ handle_finish(StringInfo message)
 	memset(&reply, 0, sizeof(reply));
 	if (writer.disposition == DISPOSITION_BUILD)
 	{
+		newfile_truncate(writer.file, request.page_count);
 		reply.notes = target_complete(writer.file->path, &writer.request.options,
-									  &request);
+									  &request, writer.late);
 		if (fstat(writer.file->fd, &st) == 0)
 			writer.bytes_written = st.st_size;
 		slot_set_phase(writer.slot, "publishing");
@@ -295,6 +314,10 @@ serve(void)
 			case MESSAGE_TABLE:
 				MemoryContextSwitchTo(TopMemoryContext);
 				handle_table(&message);
+				break;
+			case MESSAGE_LATE:
+				MemoryContextSwitchTo(TopMemoryContext);
+				handle_late(&message);
 				break;
 			case MESSAGE_PAGES:
 				MemoryContextSwitchTo(message_context);
