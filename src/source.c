@@ -192,6 +192,7 @@ receiver_receive(TupleTableSlot *slot, DestReceiver *self)
 	receiver->column = -1;
 	if (!receiver->row(receiver->arg, converted))
 		receiver->ended = true;
+	receiver->in_row = false;
 	MemoryContextSwitchTo(oldcontext);
 	return !receiver->ended;
 }
@@ -230,7 +231,8 @@ receiver_error_context(void *arg)
 				   source->description,
 				   key.len ? " (" : "", key.data, key.len ? ")" : "");
 	else
-		errcontext("row " UINT64_FORMAT " of %s%s%s%s", receiver->rows,
+		errcontext("%srow " UINT64_FORMAT " of %s%s%s%s",
+				   receiver->in_row ? "" : "after ", receiver->rows,
 				   source->description,
 				   key.len ? " (" : "", key.data, key.len ? ")" : "");
 	pfree(key.data);

@@ -47,7 +47,49 @@ extern void target_error(sqlite3 *db, int rc, const char *what) pg_attribute_nor
 /* The extended code of the last target_error(), 0: none. */
 extern int	target_error_code(void);
 
-extern void target_exec(sqlite3 *db, const char *sql);
+/* What is left to do with an open database when a run fails; NULL: nothing. */
+extern void target_on_abandon(void (*function) (sqlite3 *db));
+
+/* For lfsync_progress: what is being done, and that a lock has been taken. */
+extern void target_set_phase(const char *phase);
+extern void target_lock_taken(void);
+
+/*
+ * Statements; "what" completes "SQLite failed while ...".  Results are
+ * palloc'd.
+ */
+extern sqlite3_stmt *target_prepare(sqlite3 *db, const char *sql,
+									const char *what);
+extern void target_run(sqlite3 *db, const char *sql, const char *what);
+extern int64 target_query_int(sqlite3 *db, const char *sql, const char *what,
+							  int64 missing);
+extern char *target_query_text(sqlite3 *db, const char *sql, const char *what);
+extern List *target_query_texts(sqlite3 *db, const char *sql,
+								const char *bound, const char *what);
+
+/* target_tables.c */
+
+/*
+ * Creating an index sorts runs of this size; larger ones were slower in test
+ * and take twice as much memory.
+ */
+#define CACHE_KB			8000
+
+extern const char *const target_state_sql;
+extern const char *const target_columns_sql;
+
+/* False if it is missing; an error if it is not to the letter as we make it. */
+extern bool target_own_table_exists(sqlite3 *db, const char *name,
+									const char *sql);
+extern void target_write_bookkeeping(sqlite3 *db, const FinishRequest *request);
+
+/* Both return or raise what they find; notes are char *. */
+extern List *target_create_indexes(sqlite3 *db, const TargetTable *table,
+								   const char *table_name, bool in_place);
+extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
+extern void target_check_file(sqlite3 *db, const SyncOptions *options);
+
+/* target_examine.c */
 
 /*
  * Looks at an existing file: may these tables be written, and how?  Raises
@@ -55,6 +97,8 @@ extern void target_exec(sqlite3 *db, const char *sql);
  */
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
+
+/* target_build.c */
 
 /* An image of rows that came too late for their page. */
 typedef struct LateRows
@@ -73,6 +117,12 @@ typedef struct LateRows
 extern List *target_complete(const char *path, const SyncOptions *options,
 							 const FinishRequest *request, List *late);
 
+/* Copies a finished database over another one in one transaction. */
+extern void target_copy_over(const char *from, const TargetPath *target,
+							 const SyncOptions *options);
+
+/* target_in_place.c */
+
 /*
  * Tables in a file that holds others: filled under hidden names, batch by
  * batch, and put in place of the old ones in one transaction.
@@ -83,9 +133,5 @@ extern void target_apply_image(sqlite3 *db, const TargetTable *table,
 							   void *image, sqlite3_int64 size, int64 nrows);
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
-
-/* Copies a finished database over another one in one transaction. */
-extern void target_copy_over(const char *from, const TargetPath *target,
-							 const SyncOptions *options);
 
 #endif							/* LFSYNC_TARGET_H */

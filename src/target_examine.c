@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_examine.c
+ *	  Looking at a file that is there already.
+ *
+ * The file may be anybody's, and hostile.  Nothing is written here, but what
+ * SQLite itself does when it finds the journal of an interrupted transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "target.h"
+
+#define EXAMINE_MEMORY		(64 * 1024 * 1024)
+
+static bool
+name_in_list(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		if (pg_strcasecmp((char *) lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* May a table of this name be written, as far as the file is concerned? */
+static void
+examine_table(sqlite3 *db, const char *name, bool have_state)
+{
+	char	   *quoted = sqlite3_mprintf("%Q", name);
+	char	   *type = target_query_text(db, psprintf("SELECT type FROM sqlite_schema WHERE name = %s COLLATE NOCASE", quoted),
+								  "reading its schema");
+
+	if (type == NULL)
+		return;
+	if (strcmp(type, "table") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("name \"%s\" is taken in the file by something that is not a table", name),
+				 errdetail("It is of type \"%s\".", type),
+				 errhint("Choose another \"table_name\" or another file.")));
+	if (!have_state ||
+		target_query_int(db, psprintf("SELECT 1 FROM _lfsync_state WHERE table_name = %s COLLATE NOCASE", quoted),
+				  "reading _lfsync_state", 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("table \"%s\" is in the file, and lfsync did not make it", name),
+				 errhint("Choose another \"table_name\" or another file.")));
+	sqlite3_free(quoted);
+}
+
+void
+target_examine(const TargetPath *target, const OpenRequest *request,
+			   OpenReply *reply)
+{
+	sqlite3    *db = target_open(target->path, target);
+	bool		have_state;
+	List	   *names;
+	ListCell   *lc;
+	bool		others = false;
+	char	   *encoding;
+
+	/* a file that wants more memory than this to show its schema is no file */
+	sqlite3_hard_heap_limit64(EXAMINE_MEMORY);
+	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+
+	/* the first read rolls back a hot journal and notices what is no database */
+	names = target_query_texts(db, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') "
+						"AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+						"AND name NOT IN ('_lfsync_state', '_lfsync_columns') "
+						"AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
+						NULL, "reading its schema");
+	have_state = target_own_table_exists(db, "_lfsync_state", target_state_sql);
+	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);
+
+	foreach(lc, request->tables)
+		examine_table(db, (char *) lfirst(lc), have_state);
+	foreach(lc, names)
+	{
+		if (!name_in_list(request->tables, (char *) lfirst(lc)))
+			others = true;
+	}
+	/* whatever else somebody hung on our tables would be lost with the file */
+	if (target_query_int(db, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
+				  "reading its schema", 0) > 0)
+		others = true;
+
+	reply->owners = NIL;
+	if (have_state)
+	{
+		reply->owners = target_query_texts(db, "SELECT DISTINCT owner FROM _lfsync_state",
+									NULL, "reading _lfsync_state");
+		if (target_query_int(db, "SELECT count(*) FROM _lfsync_state WHERE mode <> 'full' OR job IS NOT NULL",
+					  "reading _lfsync_state", 0) > 0)
+			others = true;
+	}
+
+	reply->disposition = others ? DISPOSITION_IN_PLACE : DISPOSITION_BUILD;
+	if (others)
+	{
+		encoding = target_query_text(db, "PRAGMA encoding", "reading its encoding");
+		if (encoding == NULL || strcmp(encoding, "UTF-8") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the file's encoding is %s", encoding ? encoding : "unknown"),
+					 errdetail("Tables can be added only to a UTF-8 database."),
+					 errhint("Choose another file.")));
+	}
+	target_close(db);
+	sqlite3_hard_heap_limit64(0);
+}

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_in_place.c
+ *	  Tables in a file that holds others.
+ *
+ * They are filled under hidden names, one transaction per batch, and put in the
+ * place of the old ones in one transaction at the end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lfsync.h"
+#include "target.h"
+
+#define HIDDEN_PREFIX		LFSYNC_TABLE_PREFIX "new_"
+#define HIDDEN_TABLES \
+	"SELECT name FROM main.sqlite_schema WHERE type = 'table' " \
+	"AND name LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'"
+
+/* What cannot be dropped now, the next run will drop. */
+static void
+drop_hidden(sqlite3 *db)
+{
+	sqlite3_exec(db, "DETACH image", NULL, NULL, NULL);
+	for (;;)
+	{
+		sqlite3_stmt *stmt;
+		char	   *drop = NULL;
+
+		if (sqlite3_prepare_v2(db, HIDDEN_TABLES, -1, &stmt, NULL) != SQLITE_OK)
+			return;
+		if (sqlite3_step(stmt) == SQLITE_ROW)
+			drop = sqlite3_mprintf("DROP TABLE main.\"%w\"", sqlite3_column_text(stmt, 0));
+		sqlite3_finalize(stmt);
+		if (drop == NULL || sqlite3_exec(db, drop, NULL, NULL, NULL) != SQLITE_OK)
+		{
+			sqlite3_free(drop);
+			return;
+		}
+		sqlite3_free(drop);
+	}
+}
+
+static char *
+hidden_name(const char *name)
+{
+	return psprintf("%s%s", HIDDEN_PREFIX, name);
+}
+
+/* A transaction that holds the file's write lock from here on. */
+static void
+begin_write(sqlite3 *db)
+{
+	int			rc;
+
+	/*
+	 * Not BEGIN IMMEDIATE, which fails while a read-only image is attached. A
+	 * write that changes nothing takes the lock just as well, and waits for
+	 * it in the busy handler.
+	 */
+	target_run(db, "BEGIN", "beginning a transaction");
+	rc = sqlite3_exec(db, "DELETE FROM main._lfsync_state WHERE 0", NULL, NULL, NULL);
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "locking the file");
+	target_lock_taken();
+}
+
+static void
+commit(sqlite3 *db)
+{
+	int			rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+
+	/* a reader may hold up a COMMIT; the busy handler has waited for it */
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "committing");
+	target_lock_taken();
+}
+
+void
+target_begin_in_place(sqlite3 *db, const SyncOptions *options)
+{
+	static const char *const synchronous[] = {"EXTRA", "FULL", "NORMAL"};
+	List	   *leftovers;
+	ListCell   *lc;
+
+	target_run(db, psprintf("PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
+					 "ATTACH ':memory:' AS image",
+					 synchronous[options->synchronous], CACHE_KB),
+		"preparing the file");
+	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+
+	target_run(db, "BEGIN IMMEDIATE", "locking the file");
+	if (!target_own_table_exists(db, "_lfsync_state", target_state_sql))
+		target_run(db, target_state_sql, "writing lfsync's own tables");
+	leftovers = target_query_texts(db, HIDDEN_TABLES, NULL, "reading its schema");
+	foreach(lc, leftovers)
+		target_run(db, psprintf("DROP TABLE %s", message_quote_name((char *) lfirst(lc))),
+			"removing what an interrupted run has left");
+	commit(db);
+	target_on_abandon(drop_hidden);
+}
+
+void
+target_begin_table(sqlite3 *db, const TargetTable *table)
+{
+	begin_write(db);
+	target_run(db, psprintf("CREATE TABLE main.%s (%s)%s",
+					 message_quote_name(hidden_name(table->name)),
+					 table->body, table->strict ? " STRICT" : ""),
+		"creating a table");
+	commit(db);
+}
+
+void
+target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
+				   sqlite3_int64 size, int64 nrows)
+{
+	int			rc;
+
+	/* deserialize outside of transactions, one image in each */
+	rc = sqlite3_deserialize(db, "image", image, size, size,
+							 SQLITE_DESERIALIZE_READONLY);
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "reading a batch");
+	begin_write(db);
+	/* nothing but these words lets SQLite copy whole records */
+	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
+					 message_quote_name(hidden_name(table->name)),
+					 message_quote_name(table->name)),
+		"inserting rows");
+	if (sqlite3_changes64(db) != nrows)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
+						(long long) sqlite3_changes64(db))));
+	commit(db);
+
+	/* its memory goes back: an empty image, so that nobody reads it again */
+	rc = sqlite3_deserialize(db, "image", NULL, 0, 0,
+							 SQLITE_DESERIALIZE_READONLY);
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "letting go of a batch");
+}
+
+List *
+target_swap(sqlite3 *db, const SyncOptions *options,
+			const FinishRequest *request)
+{
+	List	   *notes = NIL;
+	ListCell   *lc;
+
+	target_set_phase("creating indexes");
+	foreach(lc, request->tables)
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+		char	   *hidden = hidden_name(table->name);
+
+		if (options->check != CHECK_NONE)
+			target_check_count(db, hidden, table->rows);
+		begin_write(db);
+		notes = list_concat(notes, target_create_indexes(db, table, hidden, true));
+		commit(db);
+	}
+
+	target_set_phase("publishing");
+	begin_write(db);
+	foreach(lc, request->tables)
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+
+		/* legacy_alter_table is on: views that name the table stay as they are */
+		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
+						 message_quote_name(table->name),
+						 message_quote_name(hidden_name(table->name)),
+						 message_quote_name(table->name)),
+			"putting the new table in place");
+	}
+	target_write_bookkeeping(db, request);
+	commit(db);
+	target_on_abandon(NULL);
+
+	target_set_phase("checking");
+	target_check_file(db, options);
+	return notes;
+}
