@@ -26,12 +26,13 @@
 #include "utils/wait_event.h"
 
 #include "channel.h"
+#include "compat.h"
 #include "lfsync.h"
 
 #define QUEUE_SIZE		65536
 #define HEADER_SIZE		MAXALIGN(sizeof(ChannelHeader))
 
-static void channel_throw(Channel *channel, StringInfo message) pg_attribute_noreturn();
+pg_noreturn static void channel_throw(Channel *channel, StringInfo message);
 
 Channel *
 channel_create(RunSlot *slot, const SlotHandle *handle,

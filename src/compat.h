@@ -26,6 +26,11 @@
 	LogLogicalMessage(prefix, message, size, false)
 #endif
 
+/* Before 18 the attribute was written behind the declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* The VARATT and VARDATA macros moved out of postgres.h in 16. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

@@ -13,6 +13,8 @@
 #include "storage/dsm.h"
 #include "storage/lwlock.h"
 
+#include "compat.h"
+
 #define SLOT_TEXT		256
 #define SLOT_MESSAGE	1024
 #define SLOT_DETAIL		2048
@@ -156,6 +158,6 @@ extern void slot_set_error(RunSlot *slot, const ErrorData *edata,
 						   int sqlite_code);
 
 /* Fields of an ErrorData, throwing what slot_set_error() stored. */
-extern void slot_throw_error(const RunError *error) pg_attribute_noreturn();
+pg_noreturn extern void slot_throw_error(const RunError *error);
 
 #endif							/* LFSYNC_PROGRESS_H */

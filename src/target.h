@@ -12,6 +12,7 @@
 
 #include <sqlite3.h>
 
+#include "compat.h"
 #include "message.h"
 #include "port/atomics.h"
 #include "progress.h"
@@ -42,7 +43,7 @@ extern void target_close(sqlite3 *db);
 extern void target_abandon(void);
 
 /* SQLite's last error as a PostgreSQL error; never returns. */
-extern void target_error(sqlite3 *db, int rc, const char *what) pg_attribute_noreturn();
+pg_noreturn extern void target_error(sqlite3 *db, int rc, const char *what);
 
 /* The extended code of the last target_error(), 0: none. */
 extern int	target_error_code(void);
