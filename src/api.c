@@ -34,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -209,6 +210,22 @@ check_source(Oid relid, List *held)
 						get_rel_name(relid)),
 				 errdetail("A run reads committed rows only."),
 				 errhint("Commit first, then start the run.")));
+}
+
+/*
+ * A run sees all rows or none, unless it is told otherwise.  PostgreSQL says so
+ * too, but cannot say what to do about it here.
+ */
+static void
+check_row_security(Oid relid)
+{
+	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row security of table \"%s\" hides rows from role \"%s\"",
+						get_rel_name(relid), GetUserNameFromId(GetUserId(), false)),
+				 errdetail("A copy of some rows is easily taken for a copy of all."),
+				 errhint("Set option \"row_security\" to true to export the rows that the role may see, or use a role with BYPASSRLS.")));
 }
 
 /*-------------------------------------------------------------------------
@@ -396,8 +413,15 @@ execute_order(FunctionCallInfo fcinfo, SyncOrder *order)
 	path = path_resolve(order->file, GetUserId());
 	order->held = held_relations();
 	foreach(lc, order->sources)
+	{
 		check_source(lfirst_oid(lc), order->held);
+		if (!order->options.row_security)
+			check_row_security(lfirst_oid(lc));
+	}
 	order->search_path = pstrdup(namespace_search_path);
+	order->export_directory = lfsync_export_directory;
+	order->batch_bytes = lfsync_batch_bytes;
+	order->busy_timeout = lfsync_busy_timeout;
 
 	memset(&caller, 0, sizeof(caller));
 	caller.segment = order_send(order);
@@ -634,7 +658,7 @@ lfsync_preview(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", "source")));
 	relid = PG_GETARG_OID(0);
-	mapping_check_relation(relid);
+	check_source(relid, NIL);
 	refuse_argument(fcinfo, 1, "mapping");
 	options_arg(fcinfo, 2, &order.options);
 	relname = get_rel_name(relid);

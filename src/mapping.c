@@ -462,6 +462,43 @@ quoted_attributes(Oid relid, Datum attnums)
 }
 
 /*
+ * A foreign key to a partitioned table has copies, one for each partition it
+ * may lead to: rows of pg_constraint, but no constraints of their own.
+ */
+static bool
+is_partition_copy(Form_pg_constraint form)
+{
+	HeapTuple	parent;
+	bool		copy = false;
+
+	if (!OidIsValid(form->conparentid))
+		return false;
+	parent = SearchSysCache1(CONSTROID, ObjectIdGetDatum(form->conparentid));
+	if (HeapTupleIsValid(parent))
+	{
+		copy = ((Form_pg_constraint) GETSTRUCT(parent))->conrelid == form->conrelid;
+		ReleaseSysCache(parent);
+	}
+	return copy;
+}
+
+/*
+ * Is what this index says about its table still said in the target, as a key
+ * that foreign keys may refer to?
+ */
+static bool
+key_is_carried(Oid indexid, const SyncOrder *order)
+{
+	Relation	index = index_open(indexid, AccessShareLock);
+	bool		primary = index->rd_index->indisprimary && order->key_columns == NIL;
+	bool		unique = order->options.indexes && !order->in_place &&
+		!index->rd_index->indnullsnotdistinct;
+
+	index_close(index, NoLock);
+	return primary || unique;
+}
+
+/*
  * Foreign keys to tables of the same run.  Their actions are left out: the
  * copy follows the source, it does not act by itself.
  */
@@ -485,10 +522,8 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 		ListCell   *name;
 		const char *parent = NULL;
 		bool		isnull;
-		Relation	index;
-		bool		primary;
 
-		if (form->contype != CONSTRAINT_FOREIGN)
+		if (form->contype != CONSTRAINT_FOREIGN || is_partition_copy(form))
 			continue;
 		forboth(source, order->sources, name, order->table_names)
 		{
@@ -504,12 +539,17 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 											  to_utf8(NameStr(form->conname))));
 			continue;
 		}
-		index = index_open(form->conindid, AccessShareLock);
-		primary = index->rd_index->indisprimary;
-		index_close(index, NoLock);
+#if PG_VERSION_NUM >= 180000
+		if (form->conperiod)
+		{
+			mapping->notes = lappend(mapping->notes,
+									 psprintf("foreign key %s is not carried: it is about periods",
+											  to_utf8(NameStr(form->conname))));
+			continue;
+		}
+#endif
 		/* SQLite wants a unique key at the other end */
-		if ((!primary && (!order->options.indexes || order->in_place)) ||
-			inherited(form->confrelid))
+		if (!key_is_carried(form->conindid, order) || inherited(form->confrelid))
 		{
 			mapping->notes = lappend(mapping->notes,
 									 psprintf("foreign key %s is not carried: the key it refers to is not",

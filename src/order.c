@@ -52,6 +52,9 @@ order_send(const SyncOrder *order)
 	message_put_texts(&message, order->key_columns);
 	message_put_text(&message, order->filter);
 	message_put_text(&message, order->search_path);
+	message_put_text(&message, order->export_directory);
+	message_put_int(&message, order->batch_bytes);
+	message_put_int(&message, order->busy_timeout);
 	message_put_bytes(&message, &order->options, sizeof(order->options));
 	put_oids(&message, order->held);
 
@@ -91,6 +94,9 @@ order_receive(dsm_handle handle, dsm_segment **segment)
 	order->key_columns = message_get_texts(&message);
 	order->filter = message_get_text(&message);
 	order->search_path = message_get_text(&message);
+	order->export_directory = message_get_text(&message);
+	order->batch_bytes = (int) message_get_int(&message);
+	order->busy_timeout = (int) message_get_int(&message);
 	message_get_bytes(&message, &order->options, sizeof(order->options));
 	order->held = get_oids(&message);
 	return order;

@@ -24,6 +24,9 @@ typedef struct SyncOrder
 	List	   *key_columns;	/* char *; NIL: the primary key */
 	char	   *filter;			/* NULL: all rows */
 	char	   *search_path;	/* for names in query and filter */
+	char	   *export_directory;	/* the caller's settings: a session may have */
+	int			batch_bytes;	/* its own */
+	int			busy_timeout;
 	SyncOptions options;
 	List	   *held;			/* relations that the caller has changed */
 	bool		in_place;		/* set by the runner: the file holds other

@@ -299,7 +299,8 @@ newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
 							target->path),
 					 errhint("Run again.")));
 		target_copy_over(file->path, target, options);
-		(void) unlinkat(target->dirfd, file->name, 0);
+		/* one in WAL mode was read through side files of its own */
+		(void) remove_with_side_files(target->dirfd, file->name);
 	}
 	sync_or_throw(target->dirfd, target->path);
 	close(file->fd);

@@ -166,7 +166,6 @@ pin_settings(const SyncOrder *order)
 		{"extra_float_digits", "1"},
 		{"bytea_output", "hex"},
 		{"quote_all_identifiers", "off"},
-		{"client_encoding", "UTF8"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
@@ -182,12 +181,23 @@ pin_settings(const SyncOrder *order)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("row_security", order->options.row_security ? "on" : "off",
 					PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("lock_timeout", psprintf("%d", lfsync_busy_timeout),
+	SetConfigOption("lfsync.export_directory", order->export_directory,
+					PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("lfsync.batch_bytes", psprintf("%d", order->batch_bytes),
+					PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("lfsync.busy_timeout", psprintf("%d", order->busy_timeout),
+					PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("lock_timeout", psprintf("%d", order->busy_timeout),
 					PGC_SUSET, PGC_S_SESSION);
 	/* names in a query or filter are the caller's; nothing else needs any */
 	SetConfigOption("search_path",
 					order->query || order->filter ? order->search_path : "pg_catalog",
 					PGC_USERSET, PGC_S_SESSION);
+
+	/* this one looks for conversions in the catalogs, under the others */
+	StartTransactionCommand();
+	SetConfigOption("client_encoding", "UTF8", PGC_SUSET, PGC_S_SESSION);
+	CommitTransactionCommand();
 }
 
 /* The writer looks at the target and says how it is to be written. */
@@ -599,10 +609,7 @@ lfsync_runner_main(Datum arg)
 
 	PG_TRY();
 	{
-		/* client_encoding looks for conversions in the catalogs */
-		StartTransactionCommand();
 		pin_settings(run->order);
-		CommitTransactionCommand();
 		MemoryContextSwitchTo(run->context);
 		run_order(run);
 	}

@@ -151,6 +151,8 @@ hint_of(int code)
 			return "The file, its directory or its file system is read-only for the server, or the file has a newer format. Choose another file.";
 		case SQLITE_CONSTRAINT:
 			return "The source has rows that its copy excludes: choose other key columns.";
+		case SQLITE_INTERRUPT:
+			return "Run again.";
 		default:
 			return "Look at the file with the sqlite3 shell, or choose another one.";
 	}
@@ -170,7 +172,10 @@ target_error(sqlite3 *db, int rc, const char *what)
 		message = pstrdup(sqlite3_errstr(rc));
 	}
 	if (target_stopping())
+	{
 		code = SQLITE_INTERRUPT;
+		message = pstrdup(sqlite3_errstr(code));
+	}
 	last_code = code;
 	hint = hint_of(code);
 	ereport(ERROR,
