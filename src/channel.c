@@ -34,6 +34,33 @@
 
 pg_noreturn static void channel_throw(Channel *channel, StringInfo message);
 
+dsm_segment *
+channel_create_segment(Size size, const char *purpose, const char *hint)
+{
+	dsm_segment *segment = NULL;
+
+	PG_TRY();
+	{
+		segment = dsm_create(size, 0);
+	}
+	PG_CATCH();
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+		ErrorData  *edata = CopyErrorData();
+
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(edata->sqlerrcode),
+				 errmsg("could not get %zu bytes of shared memory for %s",
+						size, purpose),
+				 errdetail_internal("%s", edata->message),
+				 errhint("%s", hint)));
+	}
+	PG_END_TRY();
+	return segment;
+}
+
 Channel *
 channel_create(RunSlot *slot, const SlotHandle *handle,
 			   uint32 nbuffers, Size buffer_size)
@@ -48,25 +75,8 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 	/* buffers start at a page of their own: SQLite likes aligned pages */
 	size = TYPEALIGN(BLCKSZ, HEADER_SIZE + 2 * QUEUE_SIZE) + nbuffers * buffer_size;
 
-	PG_TRY();
-	{
-		channel->segment = dsm_create(size, 0);
-	}
-	PG_CATCH();
-	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-		ErrorData  *edata = CopyErrorData();
-
-		MemoryContextSwitchTo(oldcontext);
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(edata->sqlerrcode),
-				 errmsg("could not get %zu bytes of shared memory for a run",
-						size),
-				 errdetail_internal("%s", edata->message),
-				 errhint("Lower lfsync.batch_bytes, or give /dev/shm more room (containers often have 64 MB).")));
-	}
-	PG_END_TRY();
+	channel->segment = channel_create_segment(size, "a run",
+											  "Lower lfsync.batch_bytes, or give /dev/shm more room (containers often have 64 MB).");
 	dsm_pin_mapping(channel->segment);
 
 	base = dsm_segment_address(channel->segment);

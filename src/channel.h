@@ -59,6 +59,13 @@ extern Channel *channel_create(RunSlot *slot, const SlotHandle *handle,
 							   uint32 nbuffers, Size buffer_size);
 
 /*
+ * Runner: a segment of its own, for what does not fit into a buffer.  An error
+ * says for what purpose it could not be had, and hints.
+ */
+extern dsm_segment *channel_create_segment(Size size, const char *purpose,
+										   const char *hint);
+
+/*
  * Runner: cuts the ring anew, before any buffer has been taken.  The segment
  * stays as large as it is.
  */

@@ -154,7 +154,8 @@ CREATE VIEW lfsync_progress AS
 SELECT p.run_id, p.job, p.datname, p.pid, p.writer_pid, p.mode, p.phase,
        p.source, p.file, p.table_name, p.rows_estimated, p.rows_read,
        p.rows_written,
-       CASE WHEN p.rows_read > p.rows_written THEN p.rows_read - p.rows_written ELSE 0 END AS rows_pending,
+       CASE WHEN p.rows_read > p.rows_written THEN p.rows_read - p.rows_written
+            WHEN p.rows_read IS NOT NULL THEN 0 END AS rows_pending,
        p.rows_rejected, p.bytes_written, p.batches_done, p.batch_rows,
        p.percent,
        CASE WHEN p.seconds > 0 THEN (p.rows_read / p.seconds)::bigint END AS rows_per_second,
@@ -163,7 +164,7 @@ SELECT p.run_id, p.job, p.datname, p.pid, p.writer_pid, p.mode, p.phase,
        END AS eta,
        COALESCE(p.waiting_for,
                 CASE WHEN a.wait_event_type = 'Lock'
-                     THEN 'a ' || a.wait_event || ' lock held by process '
+                     THEN 'a lock (' || a.wait_event || ') held by process '
                           || pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(p.pid), ', ')
                 END) AS waiting_for,
        p.attempt, p.memory_bytes,

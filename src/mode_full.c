@@ -181,6 +181,8 @@ send_pages(FullScan *scan)
 	pages.first_page = scan->first_page;
 	pages.npages = scan->npages;
 	pages.rows = scan->run->counts.rows_read;
+	/* lfsync_progress must not show more rows written than read */
+	pg_atomic_write_u64(&scan->run->slot->rows_read, pages.rows);
 	channel_begin(scan->run->channel, MESSAGE_PAGES);
 	message_put_bytes(&scan->run->channel->message, &pages, sizeof(pages));
 	channel_send(scan->run->channel);
@@ -301,6 +303,7 @@ send_image(FullScan *scan)
 	image.segment = scan->wide ? dsm_segment_handle(scan->wide) : 0;
 	image.nrows = scan->image_rows;
 	pg_atomic_write_u64(&scan->run->slot->batch_rows, scan->image_rows);
+	pg_atomic_write_u64(&scan->run->slot->rows_read, scan->run->counts.rows_read);
 	channel_begin(channel, MESSAGE_IMAGE);
 	message_put_bytes(&channel->message, &image, sizeof(image));
 	channel_send(channel);
@@ -335,7 +338,8 @@ add_wide_row(FullScan *scan, const ImageValue *values)
 	size += size / 64 + strlen(scan->table->mapping->image_sql) + 16 * page_size;
 	size = TYPEALIGN(page_size, size);
 
-	scan->wide = dsm_create(size, 0);
+	scan->wide = channel_create_segment(size, "a wide row",
+										"Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(scan, dsm_segment_address(scan->wide), size);
 	result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
 	if (result != IMAGE_OK)

@@ -613,6 +613,24 @@ path_has_side_file(const TargetPath *target)
 	return false;
 }
 
+void
+path_refuse_stray(const TargetPath *target)
+{
+	static const char *const journals[] = {"-journal", "-wal"};
+	struct stat st;
+
+	for (size_t i = 0; i < lengthof(journals); i++)
+	{
+		/* an empty one says nothing */
+		if (stat_file(target, journals[i], &st) && st.st_size > 0)
+			refuse(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, 0,
+				   psprintf("file \"%s%s\" is there, but its database is not",
+							target->path, journals[i]),
+				   "SQLite would apply it to the new file. It may hold what is missing in the old one.",
+				   "Put the old file back, or remove the journal if nobody needs that any more.");
+	}
+}
+
 bool
 path_is_network(const TargetPath *target)
 {

@@ -101,6 +101,12 @@ extern bool path_unchanged(const TargetPath *target);
 extern bool path_has_side_file(const TargetPath *target);
 
 /*
+ * Refuses (55000) a journal or WAL whose database is gone: SQLite would take it
+ * for that of a new database of this name, and roll it back into that.
+ */
+extern void path_refuse_stray(const TargetPath *target);
+
+/*
  * True if the directory is on a network or user-space file system, whose locks
  * SQLite cannot rely on.  Whether that is refused is the caller's decision.
  */

@@ -34,6 +34,20 @@
 
 #define TEMP_RANDOM		8		/* digits behind the infix */
 
+/* What the system said about a file, with the next step. */
+static void
+refuse(int errnum, const char *message)
+{
+	bool		full = errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+
+	errno = errnum;
+	ereport(ERROR,
+			(full ? errcode(ERRCODE_DISK_FULL) : errcode_for_file_access(),
+			 errmsg("%s: %m", message),
+			 full ? errhint("Free some room on the file system of the target, or choose another one.") :
+			 errhint("Look at the directory, its file system and the system's log, or choose another file.")));
+}
+
 /* Hidden, beside the target, recognisable as ours and as this target's. */
 static void
 temp_prefix(const TargetPath *target, char *prefix, size_t size)
@@ -113,6 +127,8 @@ newfile_create(const TargetPath *target, uint32 page_size)
 	pg_prng_state prng;
 	struct stat st;
 
+	if (!target->exists)
+		path_refuse_stray(target);
 	if (!AcquireExternalFD())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -136,13 +152,13 @@ newfile_create(const TargetPath *target, uint32 page_size)
 						  S_IRUSR | S_IWUSR);
 		if (file->fd < 0)
 		{
-			if (errno == EEXIST)
+			int			errnum = errno;
+
+			if (errnum == EEXIST)
 				continue;
 			ReleaseExternalFD();
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not create a file in the directory of \"%s\": %m",
-							target->path)));
+			refuse(errnum, psprintf("could not create a file in the directory of \"%s\"",
+									target->path));
 		}
 		/* another run's clean-up may have been faster than our lock */
 		if (flock(file->fd, LOCK_EX) != 0 || fstat(file->fd, &st) != 0 ||
@@ -170,16 +186,8 @@ newfile_write(NewFile *file, const void *pages, uint32 first_page,
 		if (written < 0 && errno == EINTR)
 			continue;
 		if (written <= 0)
-		{
-			bool		full = written == 0 || errno == ENOSPC || errno == EDQUOT;
-
-			if (written == 0)
-				errno = ENOSPC;
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not write to \"%s\": %m", file->path),
-					 full ? errhint("Free some room on the file system of the target, or choose another one.") : 0));
-		}
+			refuse(written == 0 ? ENOSPC : errno,
+				   psprintf("could not write to \"%s\"", file->path));
 		data += written;
 		left -= written;
 		offset += written;
@@ -193,18 +201,14 @@ void
 newfile_truncate(NewFile *file, uint32 page_count)
 {
 	if (ftruncate(file->fd, (off_t) page_count * file->page_size) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not truncate \"%s\": %m", file->path)));
+		refuse(errno, psprintf("could not truncate \"%s\"", file->path));
 }
 
 static void
 sync_or_throw(int fd, const char *path)
 {
 	if (pg_fsync(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync \"%s\": %m", path)));
+		refuse(errno, psprintf("could not fsync \"%s\"", path));
 }
 
 /* Gives a name that nobody has yet; false if somebody has. */
@@ -218,18 +222,14 @@ rename_no_replace(const TargetPath *target, const char *from)
 	if (errno == EEXIST)
 		return false;
 	if (errno != EINVAL && errno != ENOSYS)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not rename \"%s\" to \"%s\": %m", from, target->path)));
+		refuse(errno, psprintf("could not rename \"%s\" to \"%s\"", from, target->path));
 #endif
 	/* a file system without the flag: link and unlink come to the same */
 	if (linkat(target->dirfd, from, target->dirfd, target->name, 0) != 0)
 	{
 		if (errno == EEXIST)
 			return false;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not link \"%s\" to \"%s\": %m", from, target->path)));
+		refuse(errno, psprintf("could not link \"%s\" to \"%s\"", from, target->path));
 	}
 	(void) unlinkat(target->dirfd, from, 0);
 	return true;
@@ -243,6 +243,7 @@ static bool
 rename_unused(const TargetPath *target, const char *from)
 {
 	bool		renamed = false;
+	bool		changed = false;
 	int			old = openat(target->dirfd, target->name,
 							 O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
@@ -251,24 +252,31 @@ rename_unused(const TargetPath *target, const char *from)
 	if (fcntl(old, F_SETLEASE, F_WRLCK) == 0)
 	{
 		/* with side files somebody's transaction may still be under way */
-		if (!path_has_side_file(target) && path_unchanged(target))
+		bool		sole = !path_has_side_file(target) && path_unchanged(target);
+
+		changed = sole && target_schema_changed(NULL, old);
+
+		/*
+		 * Who tries to open the file now gets the old one when the lease
+		 * ends: asked last, so that there is next to no time for that.
+		 */
+		if (sole && !changed && fcntl(old, F_GETLEASE) == F_WRLCK)
 		{
 			if (renameat(target->dirfd, from, target->dirfd, target->name) != 0)
 			{
-				int			save_errno = errno;
+				int			errnum = errno;
 
 				close(old);
-				errno = save_errno;
-				ereport(ERROR,
-						(errcode_for_file_access(),
-						 errmsg("could not rename \"%s\" to \"%s\": %m",
-								from, target->path)));
+				refuse(errnum, psprintf("could not rename \"%s\" to \"%s\"",
+										from, target->path));
 			}
 			renamed = true;
 		}
 		(void) fcntl(old, F_SETLEASE, F_UNLCK);
 	}
 	close(old);
+	if (changed)
+		target_refuse_changed(target->path);
 	return renamed;
 }
 
@@ -276,13 +284,12 @@ void
 newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
 {
 	if (fchmod(file->fd, options->file_mode) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not set the mode of \"%s\": %m", file->path)));
+		refuse(errno, psprintf("could not set the mode of \"%s\"", file->path));
 	sync_or_throw(file->fd, file->path);
 
 	if (!target->exists)
 	{
+		path_refuse_stray(target);
 		if (!rename_no_replace(target, file->name))
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_FILE),

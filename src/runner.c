@@ -505,6 +505,8 @@ run_order(Run *run)
 static void
 explain_cancel(ErrorData *edata)
 {
+	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && edata->hint == NULL)
+		edata->hint = "A source is locked. Try again later, or raise lfsync.busy_timeout.";
 	if (edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		return;
 	if (timed_out)

@@ -158,6 +158,23 @@ hint_of(int code)
 	}
 }
 
+/* Hidden tables go by the names that they will have. */
+static void
+unhide(char *message)
+{
+	char	   *name;
+
+	while ((name = strstr(message, HIDDEN_PREFIX)) != NULL)
+	{
+		char	   *rest = name + strlen(HIDDEN_PREFIX);
+		size_t		digits = strspn(rest, "0123456789abcdef");
+
+		if (digits == HIDDEN_DIGITS && rest[digits] == '_')
+			rest += digits + 1;
+		memmove(name, rest, strlen(rest) + 1);
+	}
+}
+
 void
 target_error(sqlite3 *db, int rc, const char *what)
 {
@@ -176,6 +193,7 @@ target_error(sqlite3 *db, int rc, const char *what)
 		code = SQLITE_INTERRUPT;
 		message = pstrdup(sqlite3_errstr(code));
 	}
+	unhide(message);
 	last_code = code;
 	hint = hint_of(code);
 	ereport(ERROR,
@@ -343,6 +361,7 @@ target_close(sqlite3 *db)
 	int			rc;
 
 	Assert(db == open_db);
+	target_lock_taken();
 	/* a signal must not interrupt what is being freed */
 	open_db = NULL;
 	rc = sqlite3_close(db);

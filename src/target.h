@@ -99,6 +99,17 @@ extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
+/* The same for one table, once more in the transaction that replaces it. */
+extern void target_examine_table(sqlite3 *db, const char *name, bool have_state);
+
+/*
+ * Has somebody made or dropped a table or the like since target_examine()?  It
+ * would be lost with the old content.  Asks the connection, or where there is
+ * none (db NULL) the header of a file that nobody else has open.
+ */
+extern bool target_schema_changed(sqlite3 *db, int fd);
+pg_noreturn extern void target_refuse_changed(const char *path);
+
 /* target_build.c */
 
 /* An image of rows that came too late for their page. */
@@ -123,6 +134,10 @@ extern void target_copy_over(const char *from, const TargetPath *target,
 							 const SyncOptions *options);
 
 /* target_in_place.c */
+
+/* What a table is called until it is complete: with as many digits behind it. */
+#define HIDDEN_PREFIX		LFSYNC_TABLE_PREFIX "new_"
+#define HIDDEN_DIGITS		8
 
 /*
  * Tables in a file that holds others: filled under hidden names, batch by

@@ -87,6 +87,8 @@ target_copy_over(const char *from, const TargetPath *target,
 	int			rc;
 
 	db = target_open(target->path, target);
+	if (target_schema_changed(db, -1))
+		target_refuse_changed(target->path);
 	target_run(db, psprintf("PRAGMA synchronous = %s",
 					 options->synchronous == SYNCHRONOUS_EXTRA ? "EXTRA" :
 					 options->synchronous == SYNCHRONOUS_FULL ? "FULL" : "NORMAL"),

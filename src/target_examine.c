@@ -10,9 +10,16 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
+#include "port/pg_bswap.h"
 #include "target.h"
 
 #define EXAMINE_MEMORY		(64 * 1024 * 1024)
+#define SCHEMA_COOKIE		40	/* its offset in a file's header */
+
+/* SQLite changes it with every change of a schema. */
+static uint32 schema_cookie;
 
 static bool
 name_in_list(List *names, const char *name)
@@ -28,8 +35,8 @@ name_in_list(List *names, const char *name)
 }
 
 /* May a table of this name be written, as far as the file is concerned? */
-static void
-examine_table(sqlite3 *db, const char *name, bool have_state)
+void
+target_examine_table(sqlite3 *db, const char *name, bool have_state)
 {
 	char	   *quoted = sqlite3_mprintf("%Q", name);
 	char	   *type = target_query_text(db, psprintf("SELECT type FROM sqlite_schema WHERE name = %s COLLATE NOCASE", quoted),
@@ -78,7 +85,7 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);
 
 	foreach(lc, request->tables)
-		examine_table(db, (char *) lfirst(lc), have_state);
+		target_examine_table(db, (char *) lfirst(lc), have_state);
 	foreach(lc, names)
 	{
 		if (!name_in_list(request->tables, (char *) lfirst(lc)))
@@ -99,6 +106,8 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 			others = true;
 	}
 
+	schema_cookie = (uint32) target_query_int(db, "PRAGMA main.schema_version",
+											  "reading its schema", 0);
 	reply->disposition = others ? DISPOSITION_IN_PLACE : DISPOSITION_BUILD;
 	if (others)
 	{
@@ -112,4 +121,27 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	}
 	target_close(db);
 	sqlite3_hard_heap_limit64(0);
+}
+
+bool
+target_schema_changed(sqlite3 *db, int fd)
+{
+	uint32		found = 0;
+
+	if (db)
+		found = (uint32) target_query_int(db, "PRAGMA main.schema_version",
+										  "reading its schema", 0);
+	else if (pread(fd, &found, sizeof(found), SCHEMA_COOKIE) == sizeof(found))
+		found = pg_ntoh32(found);
+	return found != schema_cookie;
+}
+
+void
+target_refuse_changed(const char *path)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("file \"%s\" was changed by somebody else during the run", path),
+			 errdetail("Something was made or dropped in it that would be lost with the old content."),
+			 errhint("Run again.")));
 }

@@ -10,13 +10,18 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "lfsync.h"
+#include "miscadmin.h"
 #include "target.h"
+#include "utils/timestamp.h"
 
-#define HIDDEN_PREFIX		LFSYNC_TABLE_PREFIX "new_"
 #define HIDDEN_TABLES \
 	"SELECT name FROM main.sqlite_schema WHERE type = 'table' " \
 	"AND name LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'"
+
+/* Of this run, so that it never mistakes another server's tables for its own. */
+static uint32 hidden_number;
 
 /* What cannot be dropped now, the next run will drop. */
 static void
@@ -45,7 +50,7 @@ drop_hidden(sqlite3 *db)
 static char *
 hidden_name(const char *name)
 {
-	return psprintf("%s%s", HIDDEN_PREFIX, name);
+	return psprintf("%s%0*x_%s", HIDDEN_PREFIX, HIDDEN_DIGITS, hidden_number, name);
 }
 
 /* A transaction that holds the file's write lock from here on. */
@@ -83,6 +88,10 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	static const char *const synchronous[] = {"EXTRA", "FULL", "NORMAL"};
 	List	   *leftovers;
 	ListCell   *lc;
+	pg_prng_state prng;
+
+	pg_prng_seed(&prng, GetCurrentTimestamp() ^ ((uint64) MyProcPid << 32));
+	hidden_number = pg_prng_uint32(&prng);
 
 	target_run(db, psprintf("PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
 					 "ATTACH ':memory:' AS image",
@@ -169,6 +178,8 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
+		/* somebody may have made one of this name in the meantime */
+		target_examine_table(db, table->name, true);
 		/* legacy_alter_table is on: views that name the table stay as they are */
 		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
 						 message_quote_name(table->name),
@@ -177,10 +188,12 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 			"putting the new table in place");
 	}
 	target_write_bookkeeping(db, request);
-	commit(db);
-	target_on_abandon(NULL);
 
+	/* what does not pass is not published */
 	target_set_phase("checking");
 	target_check_file(db, options);
+	target_set_phase("publishing");
+	commit(db);
+	target_on_abandon(NULL);
 	return notes;
 }
