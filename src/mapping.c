@@ -530,8 +530,16 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 			if (lfirst_oid(source) == form->confrelid)
 				parent = (const char *) lfirst(name);
 		}
-		if (parent == NULL)
+		if (parent == NULL || order->filter)
+		{
+			/* a filter may keep a row and leave out the one it refers to */
+			mapping->notes = lappend(mapping->notes,
+									 psprintf("foreign key %s is not carried: %s",
+											  to_utf8(NameStr(form->conname)),
+											  parent ? "the run has a filter" :
+											  "its other table is not part of the run"));
 			continue;
+		}
 		if (!form->convalidated)
 		{
 			mapping->notes = lappend(mapping->notes,
@@ -648,8 +656,7 @@ mapping_from_relation(Oid relid, const char *table_name, const SyncOrder *order)
 	if (order->key_columns != NIL)
 		map_given_key(mapping, columns, ncolumns, order->key_columns);
 	map_key(mapping);
-	/* a filter may keep a row and leave out the one it refers to */
-	if (order->options.foreign_keys && order->filter == NULL)
+	if (order->options.foreign_keys)
 		foreign_keys = map_foreign_keys(mapping, rel, order);
 	map_body(mapping, foreign_keys);
 	if (order->filter)
