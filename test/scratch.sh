@@ -125,7 +125,7 @@ gone() {
 	local tries
 	for ((tries = 0; tries < 200; tries++)); do
 		alive "$1" || return 0
-		sleep 0.1
+		sleep .1
 	done
 	return 1
 }
