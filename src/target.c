@@ -318,8 +318,8 @@ harden(sqlite3 *db)
 	sqlite3_busy_handler(db, busy_callback, NULL);
 	sqlite3_progress_handler(db, PROGRESS_OPCODES, progress_callback, NULL);
 	target_run(db, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; "
-		"PRAGMA secure_delete = OFF; PRAGMA threads = 0",
-		"opening the file");
+			   "PRAGMA secure_delete = OFF; PRAGMA threads = 0",
+			   "opening the file");
 }
 
 sqlite3 *

@@ -18,9 +18,9 @@ insert_late(sqlite3 *db, const LateRows *late)
 	if (rc != SQLITE_OK)
 		target_error(db, rc, "reading late rows");
 	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
-					 message_quote_name(late->table_name),
-					 message_quote_name(late->table_name)),
-		"inserting late rows");
+							message_quote_name(late->table_name),
+							message_quote_name(late->table_name)),
+			   "inserting late rows");
 	if (sqlite3_changes64(db) != late->nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -38,9 +38,9 @@ target_complete(const char *path, const SyncOptions *options,
 
 	/* nobody else sees this file, and a run that fails throws it away */
 	target_run(db, psprintf("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
-					 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
-					 CACHE_KB),
-		"preparing the file");
+							"PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
+							CACHE_KB),
+			   "preparing the file");
 	if (late != NIL)
 	{
 		target_run(db, "ATTACH ':memory:' AS image", "preparing the file");
@@ -59,7 +59,7 @@ target_complete(const char *path, const SyncOptions *options,
 			target_check_count(db, table->name, table->rows);
 		if (table->auto_index)
 			target_run(db, psprintf("REINDEX %s", message_quote_name(table->name)),
-				"creating the index of the primary key");
+					   "creating the index of the primary key");
 		notes = list_concat(notes, target_create_indexes(db, table, table->name, false));
 	}
 	target_write_bookkeeping(db, request);
@@ -69,7 +69,7 @@ target_complete(const char *path, const SyncOptions *options,
 	target_check_file(db, options);
 	if (options->journal_mode == JOURNAL_WAL)
 		target_run(db, "PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = WAL",
-			"switching to WAL");
+				   "switching to WAL");
 	target_close(db);
 	return notes;
 }
@@ -90,9 +90,9 @@ target_copy_over(const char *from, const TargetPath *target,
 	if (target_schema_changed(db, -1))
 		target_refuse_changed(target->path);
 	target_run(db, psprintf("PRAGMA synchronous = %s",
-					 options->synchronous == SYNCHRONOUS_EXTRA ? "EXTRA" :
-					 options->synchronous == SYNCHRONOUS_FULL ? "FULL" : "NORMAL"),
-		"preparing the file");
+							options->synchronous == SYNCHRONOUS_EXTRA ? "EXTRA" :
+							options->synchronous == SYNCHRONOUS_FULL ? "FULL" : "NORMAL"),
+			   "preparing the file");
 	rc = sqlite3_open_v2(from, &source,
 						 SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW |
 						 SQLITE_OPEN_NOMUTEX, "unix");

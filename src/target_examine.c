@@ -40,7 +40,7 @@ target_examine_table(sqlite3 *db, const char *name, bool have_state)
 {
 	char	   *quoted = sqlite3_mprintf("%Q", name);
 	char	   *type = target_query_text(db, psprintf("SELECT type FROM sqlite_schema WHERE name = %s COLLATE NOCASE", quoted),
-								  "reading its schema");
+										 "reading its schema");
 
 	if (type == NULL)
 		return;
@@ -52,7 +52,7 @@ target_examine_table(sqlite3 *db, const char *name, bool have_state)
 				 errhint("Choose another \"table_name\" or another file.")));
 	if (!have_state ||
 		target_query_int(db, psprintf("SELECT 1 FROM _lfsync_state WHERE table_name = %s COLLATE NOCASE", quoted),
-				  "reading _lfsync_state", 0) == 0)
+						 "reading _lfsync_state", 0) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("table \"%s\" is in the file, and lfsync did not make it", name),
@@ -77,10 +77,10 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 
 	/* the first read rolls back a hot journal and notices what is no database */
 	names = target_query_texts(db, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') "
-						"AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-						"AND name NOT IN ('_lfsync_state', '_lfsync_columns') "
-						"AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
-						NULL, "reading its schema");
+							   "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+							   "AND name NOT IN ('_lfsync_state', '_lfsync_columns') "
+							   "AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
+							   NULL, "reading its schema");
 	have_state = target_own_table_exists(db, "_lfsync_state", target_state_sql);
 	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);
 
@@ -93,16 +93,16 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	}
 	/* whatever else somebody hung on our tables would be lost with the file */
 	if (target_query_int(db, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
-				  "reading its schema", 0) > 0)
+						 "reading its schema", 0) > 0)
 		others = true;
 
 	reply->owners = NIL;
 	if (have_state)
 	{
 		reply->owners = target_query_texts(db, "SELECT DISTINCT owner FROM _lfsync_state",
-									NULL, "reading _lfsync_state");
+										   NULL, "reading _lfsync_state");
 		if (target_query_int(db, "SELECT count(*) FROM _lfsync_state WHERE mode <> 'full' OR job IS NOT NULL",
-					  "reading _lfsync_state", 0) > 0)
+							 "reading _lfsync_state", 0) > 0)
 			others = true;
 	}
 

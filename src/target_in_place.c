@@ -116,9 +116,9 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	hidden_number = pg_prng_uint32(&prng);
 
 	target_run(db, psprintf("PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
-					 "ATTACH ':memory:' AS image",
-					 synchronous[options->synchronous], CACHE_KB),
-		"preparing the file");
+							"ATTACH ':memory:' AS image",
+							synchronous[options->synchronous], CACHE_KB),
+			   "preparing the file");
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 	/* in WAL mode there is none, and the mode is its owner's to choose */
 	mode = target_query_text(db, "PRAGMA main.journal_mode", "preparing the file");
@@ -133,7 +133,7 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	leftovers = target_query_texts(db, HIDDEN_TABLES, NULL, "reading its schema");
 	foreach(lc, leftovers)
 		target_run(db, psprintf("DROP TABLE %s", message_quote_name((char *) lfirst(lc))),
-			"removing what an interrupted run has left");
+				   "removing what an interrupted run has left");
 	commit(db);
 	target_on_abandon(drop_hidden);
 }
@@ -143,9 +143,9 @@ target_begin_table(sqlite3 *db, const TargetTable *table)
 {
 	begin_write(db);
 	target_run(db, psprintf("CREATE TABLE main.%s (%s)%s",
-					 message_quote_name(hidden_name(table->name)),
-					 table->body, table->strict ? " STRICT" : ""),
-		"creating a table");
+							message_quote_name(hidden_name(table->name)),
+							table->body, table->strict ? " STRICT" : ""),
+			   "creating a table");
 	commit(db);
 }
 
@@ -163,9 +163,9 @@ target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
 	begin_write(db);
 	/* nothing but these words lets SQLite copy whole records */
 	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
-					 message_quote_name(hidden_name(table->name)),
-					 message_quote_name(table->name)),
-		"inserting rows");
+							message_quote_name(hidden_name(table->name)),
+							message_quote_name(table->name)),
+			   "inserting rows");
 	if (sqlite3_changes64(db) != nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -210,10 +210,10 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		target_examine_table(db, table->name, true);
 		/* legacy_alter_table is on: views that name the table stay as they are */
 		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
-						 message_quote_name(table->name),
-						 message_quote_name(hidden_name(table->name)),
-						 message_quote_name(table->name)),
-			"putting the new table in place");
+								message_quote_name(table->name),
+								message_quote_name(hidden_name(table->name)),
+								message_quote_name(table->name)),
+				   "putting the new table in place");
 	}
 	target_write_bookkeeping(db, request);
 

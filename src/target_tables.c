@@ -31,7 +31,7 @@ bool
 target_own_table_exists(sqlite3 *db, const char *name, const char *sql)
 {
 	char	   *found = target_query_text(db, psprintf("SELECT coalesce(sql, '') FROM sqlite_schema WHERE name = '%s' COLLATE NOCASE", name),
-								   "reading its schema");
+										  "reading its schema");
 
 	if (found == NULL)
 		return false;
@@ -80,11 +80,11 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 
 	forget = target_prepare(db, "DELETE FROM _lfsync_columns WHERE table_name = ?1 COLLATE NOCASE", what);
 	state = target_prepare(db, "INSERT INTO _lfsync_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, 1, ?10, "
-					"strftime('%Y-%m-%d %H:%M:%f', 'now'), '" LFSYNC_VERSION "') "
-					"ON CONFLICT (table_name) DO UPDATE SET job = ?2, mode = ?3, source = ?4, "
-					"source_fingerprint = ?5, owner = ?6, system_identifier = ?7, timeline = ?8, "
-					"database = ?9, position = NULL, generation = generation + 1, rows = ?10, "
-					"updated_at = excluded.updated_at, lfsync_version = excluded.lfsync_version", what);
+						   "strftime('%Y-%m-%d %H:%M:%f', 'now'), '" LFSYNC_VERSION "') "
+						   "ON CONFLICT (table_name) DO UPDATE SET job = ?2, mode = ?3, source = ?4, "
+						   "source_fingerprint = ?5, owner = ?6, system_identifier = ?7, timeline = ?8, "
+						   "database = ?9, position = NULL, generation = generation + 1, rows = ?10, "
+						   "updated_at = excluded.updated_at, lfsync_version = excluded.lfsync_version", what);
 	column = target_prepare(db, "INSERT INTO _lfsync_columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", what);
 	foreach(lc, request->tables)
 	{
@@ -135,7 +135,7 @@ free_name(sqlite3 *db, const char *wanted)
 	{
 		char	   *quoted = sqlite3_mprintf("%Q", name);
 		int64		taken = target_query_int(db, psprintf("SELECT 1 FROM sqlite_schema WHERE name = %s COLLATE NOCASE", quoted),
-									  "reading its schema", 0);
+											 "reading its schema", 0);
 
 		sqlite3_free(quoted);
 		if (!taken)
@@ -163,7 +163,7 @@ is_index_of(sqlite3 *db, const char *name, const char *table_name)
  */
 List *
 target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_name,
-			   bool in_place)
+					  bool in_place)
 {
 	List	   *notes = NIL;
 	ListCell   *lc;
@@ -182,10 +182,10 @@ target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_n
 			notes = lappend(notes, psprintf("index %s is carried without UNIQUE: the table is kept in place",
 											index->name));
 		target_run(db, psprintf("CREATE %sINDEX %s ON %s (%s)",
-						 index->unique && !in_place ? "UNIQUE " : "",
-						 message_quote_name(name), message_quote_name(table_name),
-						 index->columns),
-			"creating an index");
+								index->unique && !in_place ? "UNIQUE " : "",
+								message_quote_name(name), message_quote_name(table_name),
+								index->columns),
+				   "creating an index");
 	}
 	return notes;
 }
@@ -195,8 +195,8 @@ target_check_count(sqlite3 *db, const char *table_name, int64 rows)
 {
 	/* an index may be what is still empty, and would be counted instead */
 	int64		found = target_query_int(db, psprintf("SELECT count(*) FROM main.%s NOT INDEXED",
-											   message_quote_name(table_name)),
-								  "counting the rows", -1);
+													  message_quote_name(table_name)),
+										 "counting the rows", -1);
 
 	if (found != rows)
 		ereport(ERROR,
