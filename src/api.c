@@ -203,13 +203,7 @@ check_source(Oid relid, List *held)
 				 errmsg("\"%s\" is temporary", get_rel_name(relid)),
 				 errdetail("A run works in another process, which cannot see temporary tables."),
 				 errhint("Copy it into an ordinary or unlogged table first.")));
-	if (list_member_oid(held, relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" has been changed by the calling transaction",
-						get_rel_name(relid)),
-				 errdetail("A run reads committed rows only."),
-				 errhint("Commit first, then start the run.")));
+	order_refuse_held(held, relid);
 }
 
 /*

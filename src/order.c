@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "utils/lsyscache.h"
+
 #include "message.h"
 #include "order.h"
 
@@ -100,6 +102,18 @@ order_receive(dsm_handle handle, dsm_segment **segment)
 	message_get_bytes(&message, &order->options, sizeof(order->options));
 	order->held = get_oids(&message);
 	return order;
+}
+
+void
+order_refuse_held(List *held, Oid relid)
+{
+	if (list_member_oid(held, relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s\" has been changed by the calling transaction",
+						get_rel_name(relid)),
+				 errdetail("A run reads committed rows only."),
+				 errhint("Commit first, then start the run.")));
 }
 
 void

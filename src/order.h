@@ -51,6 +51,12 @@ extern dsm_segment *order_send(const SyncOrder *order);
 /* Reads the order; NULL if the caller is gone already. */
 extern SyncOrder *order_receive(dsm_handle handle, dsm_segment **segment);
 
+/*
+ * Refuses (55000) a relation that the caller's transaction has changed: a run
+ * sees none of that, and must not.
+ */
+extern void order_refuse_held(List *held, Oid relid);
+
 extern void order_set_result(dsm_segment *segment, const char *result);
 extern char *order_get_result(dsm_segment *segment);
 

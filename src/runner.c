@@ -290,13 +290,8 @@ refuse_held(const SyncOrder *order)
 														   SPI_tuptable->tupdesc,
 														   1, &isnull));
 
-		if (!isnull && list_member_oid(order->held, relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("relation \"%s\" has been changed by the calling transaction",
-							get_rel_name(relid)),
-					 errdetail("A run reads committed rows only."),
-					 errhint("Commit first, then start the run.")));
+		if (!isnull)
+			order_refuse_held(order->held, relid);
 	}
 }
 
