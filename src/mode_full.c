@@ -12,9 +12,10 @@
  * A page has its place once and for all, so rows must come in rowid order.
  * Reading a table through the index of its key gives that order at a price;
  * most tables lie in that order anyway.  Where ANALYZE says so they are read as
- * they lie, and the few rows that come too late are set aside for the writer to
- * insert.  If they turn out to be many, the table is read again in order, and
- * its pages overwrite the first ones.
+ * they lie.  A row that comes too early, which is common, is held until its
+ * turn; the few that come too late, since they were updated, are set aside for
+ * the writer to insert.  If these turn out to be many, the table is read again
+ * in order, and its pages overwrite the first ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,7 @@
 #include "image.h"
 #include "lfsync.h"
 #include "mapping.h"
+#include "reorder.h"
 #include "runner.h"
 #include "source.h"
 
@@ -52,7 +54,13 @@ typedef struct FullScan
 	ImageBuilder *builder;
 	void	   *builder_memory;
 	int64		rowid;			/* last one given */
-	bool		in_heap_order;	/* rows may come too late */
+
+	/* reading in heap order: rows may come too early or too late */
+	Reorder    *early;			/* NULL: reading in rowid order */
+	int64		first_rowid;
+	int64		placed;			/* rows that have their place in a page */
+	uint64		gap;			/* between rowids, above which a row is early */
+
 	uint32		cookie;			/* schema cookie of the last image */
 
 	/* the buffer being filled */
@@ -462,6 +470,103 @@ store_row(FullScan *scan, const ImageValue *values)
 		refuse_row(scan, result);
 }
 
+/* A row whose key is the rowid: its alias is NULL in the record. */
+static void
+place_row(FullScan *scan, int64 rowid, ImageValue *values)
+{
+	int			rowid_column = scan->table->mapping->rowid_column;
+
+	scan->rowid = rowid;
+	if (scan->placed++ == 0)
+		scan->first_rowid = rowid;
+	values[rowid_column].kind = IMAGE_NULL;
+	store_row(scan, values);
+	/* for error messages, which may name the key */
+	values[rowid_column].kind = IMAGE_INTEGER;
+}
+
+static void
+place_early(FullScan *scan, int64 limit)
+{
+	ImageValue *values;
+	int64		rowid;
+
+	while ((values = reorder_take(scan->early, limit, &rowid)) != NULL)
+		place_row(scan, rowid, values);
+}
+
+/* Those that follow without a gap; at most up to a limit. */
+static void
+place_following(FullScan *scan, int64 limit)
+{
+	ImageValue *values;
+	int64		rowid;
+
+	for (;;)
+	{
+		int64		next = scan->rowid > PG_INT64_MAX - (int64) scan->gap ?
+			PG_INT64_MAX : scan->rowid + (int64) scan->gap;
+
+		values = reorder_take(scan->early, Min(next, limit), &rowid);
+		if (values == NULL)
+			return;
+		place_row(scan, rowid, values);
+	}
+}
+
+/*
+ * A row is early if its rowid leaves out more than two rows usually do.  That
+ * may be a gap in the keys, when the next row shows it and nothing is lost but
+ * a copy of the row.
+ */
+static bool
+is_early(FullScan *scan, int64 rowid)
+{
+	uint64		distance = (uint64) rowid - (uint64) scan->rowid;
+
+	if (distance <= scan->gap || scan->placed < 2)
+		return false;
+	scan->gap = 2 * (((uint64) scan->rowid - (uint64) scan->first_rowid) /
+					 (scan->placed - 1)) - 1;
+	return distance > scan->gap;
+}
+
+/*
+ * There is no room for more early rows.  If they follow each other the keys
+ * have a gap and these rows were not early at all; single ones stay.
+ */
+static void
+make_room_for_early(FullScan *scan)
+{
+	int			held = reorder_count(scan->early);
+	int64		rowid;
+	ImageValue *values = reorder_take(scan->early, PG_INT64_MAX, &rowid);
+
+	place_row(scan, rowid, values);
+	place_following(scan, PG_INT64_MAX);
+	if (reorder_count(scan->early) > held / 2)
+		place_early(scan, PG_INT64_MAX);
+}
+
+/* False if reading in this order is hopeless. */
+static bool
+receive_in_heap_order(FullScan *scan, int64 rowid, ImageValue *values)
+{
+	if (scan->placed > 0 && rowid <= scan->rowid)
+		return add_late_row(scan, values);
+	if (reorder_count(scan->early) > 0)
+		place_following(scan, rowid - 1);
+	if (is_early(scan, rowid))
+	{
+		if (!reorder_hold(scan->early, rowid, values))
+			make_room_for_early(scan);
+		return true;
+	}
+	place_early(scan, rowid - 1);
+	place_row(scan, rowid, values);
+	return true;
+}
+
 static bool
 receive_row(void *arg, ImageValue *values)
 {
@@ -486,19 +591,14 @@ receive_row(void *arg, ImageValue *values)
 					 errmsg("a key value of %s is not an integer",
 							scan->table->source->description),
 					 errhint("Choose other key columns.")));
-		if (scan->in_heap_order && target->rows > 0 && rowid <= scan->rowid)
-			kept = add_late_row(scan, values);
+		if (scan->early)
+			kept = receive_in_heap_order(scan, rowid, values);
 		else
 		{
 			/* images begin anew, and would not notice */
-			if (rowid == scan->rowid && target->rows > 0)
+			if (rowid == scan->rowid && scan->placed > 0)
 				refuse_row(scan, IMAGE_ORDER);
-			scan->rowid = rowid;
-			/* the rowid's alias is NULL in the record */
-			values[rowid_column].kind = IMAGE_NULL;
-			store_row(scan, values);
-			/* for error messages, which may name the key */
-			values[rowid_column].kind = IMAGE_INTEGER;
+			place_row(scan, rowid, values);
 		}
 	}
 	target->rows++;
@@ -544,12 +644,12 @@ scan_in_heap_order(FullScan *scan, FullTable *table)
 	bool		complete;
 
 	memcpy(saved, scan->builder_memory, builder_size);
-	scan->in_heap_order = true;
+	scan->early = reorder_create(table->source->ncolumns);
 	complete = source_scan(table->heap_source, &run->order->options,
 						   before_fetch, receive_row, scan);
-	scan->in_heap_order = false;
 	if (complete)
 	{
+		place_early(scan, PG_INT64_MAX);
 		send_late_rows(scan);
 		table->source = table->heap_source;
 	}
@@ -562,8 +662,10 @@ scan_in_heap_order(FullScan *scan, FullTable *table)
 		scan->late_builder = NULL;
 		run->counts.rows_read -= table->mapping->table->rows;
 		table->mapping->table->rows = 0;
-		scan->rowid = 0;
+		scan->placed = 0;
 	}
+	reorder_destroy(scan->early);
+	scan->early = NULL;
 	pfree(saved);
 	return complete;
 }
@@ -579,6 +681,8 @@ scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 
 	scan->table = table;
 	scan->rowid = 0;
+	scan->placed = 0;
+	scan->gap = 0;
 	if (building)
 		image_begin_table(scan->builder);
 	else

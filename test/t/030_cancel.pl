@@ -195,4 +195,17 @@ foreach my $place (@places)
 	unlink $t->path('next.db');
 }
 
+# Nobody stops it, and it does not wait for ever.
+{
+	my $locker = $t->session;
+	my $since = time;
+
+	$locker->query('BEGIN; LOCK TABLE t;');
+	$t->fails(q(SET lfsync.busy_timeout = '300ms'; SELECT lfsync_export('t', 'new.db')), '55P03',
+		qr/HINT:  .*lfsync\.busy_timeout/, 'a locked source, longer than busy_timeout');
+	cmp_ok(time - $since, '<', $soon, 'not much longer');
+	is($t->history('status, sqlstate'), 'failed|55P03', 'history');
+	$t->clean('afterwards', @files);
+}
+
 done_testing();

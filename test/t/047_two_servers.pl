@@ -38,17 +38,28 @@ END
 }
 $_->wait_sql("SELECT current_setting('lfsync.export_directory') = '@{[ $one->dir ]}'") foreach ($one, $two);
 
-# One is held in the middle of its batches, and the other comes along.
-$one->make_source;
-$one->sql(q(CREATE VIEW half AS SELECT i AS id, 'one'::text AS tag, CASE WHEN i = 1000 THEN gate() END AS held FROM generate_series(1, 2000) i));
-my $gate = $one->close_gate;
-my $first = $one->session;
-$first->send(q(SELECT rows_read FROM lfsync_export('half', 'shared.db', 'g', options => '{"batch_rows": 100, "check": "none"}');));
-$one->wait_at_gate;
-is($two->sql(q(SELECT rows_read FROM lfsync_export('g', 'shared.db', options => '{"check": "none"}'))), 2000, 'the second one comes through');
-$gate->open_gate;
-$first->wait;
-like($first->error, qr/ERROR:  \w{5}: SQLite failed.*HINT:/s, 'the first one says that it has lost');
+# Each is held in the middle of its batches; the second has removed what it took
+# for the remains of the first, which must not go on in the tables of the second.
+my (%gate, %run);
+foreach my $server ($one, $two)
+{
+	my $tag = $server->node->name;
+
+	$server->make_source;
+	$server->sql("CREATE VIEW half AS SELECT i AS id, '$tag'::text AS tag, CASE WHEN i = 1000 THEN gate() END AS held FROM generate_series(1, 2000) i");
+	$gate{$tag} = $server->close_gate;
+	$run{$tag} = $server->session;
+	$run{$tag}->send(q(SELECT rows_read FROM lfsync_export('half', 'shared.db', 'g', options => '{"batch_rows": 100, "check": "none"}');));
+	$server->wait_at_gate;
+	$server->wait_phase('scanning', sub { $_[0]{batches_done} > 0 });
+}
+foreach my $tag (qw(one two))
+{
+	$gate{$tag}->open_gate;
+	$run{$tag}->wait;
+}
+like($run{one}->error, qr/ERROR:  \w{5}: SQLite failed.*HINT:/s, 'the first one says that it has lost');
+is($run{two}->output, 2000, 'the second one wins');
 is(sqlite($file, 'SELECT tag, count(*) FROM g GROUP BY 1'), 'two|2000', 'the file is of the second');
 is(integrity($file), 'ok', 'integrity');
 

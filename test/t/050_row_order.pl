@@ -60,6 +60,16 @@ INSERT INTO high SELECT 1000000, repeat('y', 300), 0;
 INSERT INTO high SELECT id, n || repeat('x', 200), v FROM ordered;
 ANALYZE high;
 
+-- short rows fill the ends of earlier pages: they come before their turn
+CREATE TABLE early (LIKE ordered INCLUDING ALL);
+INSERT INTO early SELECT id, n || repeat('z', abs(hashint8(id)) % 400), v FROM ordered;
+ANALYZE early;
+
+-- a gap in the keys is not an early row, and neither is a sparse key
+CREATE TABLE gaps (LIKE ordered INCLUDING ALL);
+INSERT INTO gaps SELECT CASE WHEN id < 0 THEN id ELSE id * 1000003 + abs(hashint8(id)) % 1000000 END, n || repeat('z', abs(hashint8(id)) % 400), v FROM ordered;
+ANALYZE gaps;
+
 CREATE TABLE mixed (LIKE ordered INCLUDING ALL);
 INSERT INTO mixed SELECT * FROM ordered ORDER BY md5(id::text);
 ANALYZE mixed;
@@ -67,18 +77,22 @@ END
 
 # The test is about these plans: without statistics none would be chosen.
 is($server->sql("SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_stats WHERE attname = 'id' AND correlation > 0.99"),
-	'few,high,many,ordered', 'ANALYZE finds four of the tables in order');
+	'early,few,gaps,high,many,ordered', 'ANALYZE finds six of the tables in order');
+cmp_ok($server->sql('SELECT count(*) FROM (SELECT id, lag(id) OVER (ORDER BY ctid) AS before FROM early) s WHERE id < before'),
+	'>', 100, 'some rows lie before their turn');
 
 exports_all('ordered', 'in order');
 exports_all('few', 'a few late rows');
 exports_all('many', 'too many late rows: read again in order');
 exports_all('high', 'all rows late but the first');
+exports_all('early', 'early rows');
+exports_all('gaps', 'gaps in the keys');
 exports_all('mixed', 'in no order');
 
 # Pages that are overwritten must not damage the tables around them.
-$server->sql("SELECT * FROM lfsync_export_tables('{ordered, many, few, high, mixed}', 'all.db')");
+$server->sql("SELECT * FROM lfsync_export_tables('{ordered, many, early, few, gaps, high, mixed}', 'all.db')");
 is(integrity($server->path('all.db')), 'ok', 'all in one file: integrity_check');
-for my $table (qw(ordered many few high mixed))
+for my $table (qw(ordered many early few gaps high mixed))
 {
 	ok(rows_in_sqlite('all.db', $table) eq rows_in_postgres($table), "all in one file: $table");
 }
