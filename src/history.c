@@ -131,8 +131,7 @@ live_runs(void)
 }
 
 int64
-history_start(RunSlot *slot, const SyncOrder *order, const char *source,
-			  const char *file)
+history_start(RunSlot *slot, const SyncOrder *order)
 {
 	HistoryRound round;
 	Oid			types[] = {TEXTOID, NAMEOID, OIDOID, TEXTOID, TEXTOID, TEXTOID,
@@ -158,8 +157,8 @@ history_start(RunSlot *slot, const SyncOrder *order, const char *source,
 	values[1] = NameGetDatum(&owner);
 	values[2] = ObjectIdGetDatum(slot->owner);
 	values[3] = CStringGetTextDatum(order->mode);
-	values[4] = CStringGetTextDatum(source);
-	values[5] = CStringGetTextDatum(file);
+	values[4] = CStringGetTextDatum(slot_text(slot->source));
+	values[5] = CStringGetTextDatum(slot_text(slot->file));
 	values[6] = Int32GetDatum(slot->attempt);
 	values[7] = TimestampTzGetDatum(slot->started_at);
 	if (SPI_execute_with_args(psprintf("UPDATE %s SET status = 'crashed', finished_at = pg_catalog.now() "

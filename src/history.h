@@ -16,8 +16,7 @@
  * Marks runs of this database that a crash left behind.  On a standby nothing
  * can be stored: the id is negative and comes from shared memory.
  */
-extern int64 history_start(RunSlot *slot, const SyncOrder *order,
-						   const char *source, const char *file);
+extern int64 history_start(RunSlot *slot, const SyncOrder *order);
 
 /* Writes the end, in a transaction of its own.  notes: a json object. */
 extern void history_end(RunSlot *slot, RunStatus status,

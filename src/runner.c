@@ -484,8 +484,7 @@ run_order(Run *run)
 		enable_timeout_after(RegisterTimeout(USER_TIMEOUT, run_timeout_handler),
 							 run->order->options.run_timeout);
 
-	(void) history_start(run->slot, run->order, slot_text(run->slot->source),
-						 slot_text(run->slot->file));
+	(void) history_start(run->slot, run->order);
 	MemoryContextSwitchTo(run->context);
 
 	open_target(run);

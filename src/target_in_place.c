@@ -37,16 +37,22 @@ remove_journal(sqlite3 *db)
 		sqlite3_exec(db, "PRAGMA main.journal_mode = DELETE", NULL, NULL, NULL);
 }
 
-/* What cannot be dropped now, the next run will drop. */
+/* This run's.  What cannot be dropped now, the next run will drop. */
 static void
 drop_hidden_tables(sqlite3 *db)
 {
+	char		own_tables[128];
+
+	snprintf(own_tables, sizeof(own_tables),
+			 "SELECT name FROM main.sqlite_schema WHERE type = 'table' "
+			 "AND name GLOB '" HIDDEN_PREFIX "%0*x_*'",
+			 HIDDEN_DIGITS, hidden_number);
 	for (;;)
 	{
 		sqlite3_stmt *stmt;
 		char	   *drop = NULL;
 
-		if (sqlite3_prepare_v2(db, HIDDEN_TABLES, -1, &stmt, NULL) != SQLITE_OK)
+		if (sqlite3_prepare_v2(db, own_tables, -1, &stmt, NULL) != SQLITE_OK)
 			return;
 		if (sqlite3_step(stmt) == SQLITE_ROW)
 			drop = sqlite3_mprintf("DROP TABLE main.\"%w\"", sqlite3_column_text(stmt, 0));

@@ -35,7 +35,7 @@ sub crash
 	kill 'KILL', $progress->{$whom};
 	$caller->wait;
 	$gate->quit;
-	poll('the restart', sub { return $t->node->psql('postgres', 'SELECT 1') == 0 });
+	$t->wait_restart;
 	like(substr(slurp_raw($t->node->logfile), $log), qr/reinitializing/, 'the server has crashed and restarted');
 	$t->baseline;
 

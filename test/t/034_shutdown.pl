@@ -66,6 +66,16 @@ sub under_way
 	return ($holder, $caller);
 }
 
+sub untouched
+{
+	is(integrity($t->path($_)), 'ok', "$_ is sound") foreach qw(old.db shared.db);
+	is(sqlite($t->path('old.db'), 'SELECT count(*), sum(id) FROM t'), '1000|500500', 'the old file is as it was');
+	# hidden tables are the next run's to remove
+	same_text(content($t->path('shared.db'), '_lfsync_new_*'), $content, 'the file in place is as it was');
+	ok(!-e $t->path('new.db'), 'there is no new file');
+	return;
+}
+
 sub afterwards
 {
 	my (@status) = @_;
@@ -73,11 +83,9 @@ sub afterwards
 	$t->baseline;
 	is(join(' ', $t->workers), '', 'no worker is left');
 	is($t->history('status, finished_at IS NOT NULL'), $status[0], 'history');
-	same_text(content($t->path('shared.db')), $content, 'the file in place is as it was');
-	is(integrity($t->path($_)), 'ok', "$_ is sound") foreach qw(old.db shared.db);
-	is(sqlite($t->path('old.db'), 'SELECT count(*), sum(id) FROM t'), '1000|500500', 'the old file is as it was');
 	# each target, since what was left beside it is its next run's to remove
 	$t->works('after the restart', $_) foreach qw(new.db old.db shared.db);
+	same_text(content($t->path('shared.db')), $content, 'and the file in place has nothing else in it');
 	is($t->history('status'), 'succeeded', 'history');
 	is($t->sql(q(SELECT count(*) FROM lfsync_runs WHERE status = 'running')), 0, 'and that of no run is left open');
 	unlink $t->path('new.db');
@@ -94,6 +102,7 @@ foreach my $place (@places)
 		$node->stop('fast');
 		cmp_ok(time - $since, '<', 5, 'stops fast');
 		$holder->kill9 if $holder;
+		untouched();
 		$node->start;
 		afterwards('cancelled|t');
 	};
@@ -106,6 +115,7 @@ foreach my $place (@places)
 		cmp_ok(time - $since, '<', 5, 'stops fast');
 		is(scalar(grep { alive($_) } keys %workers), 0, 'no worker is left');
 		$holder->kill9 if $holder;
+		untouched();
 		$node->start;
 		is($t->history('status, finished_at IS NULL'), 'running|t', 'the row is left running');
 		my $run_id = $t->history('run_id');
@@ -123,6 +133,7 @@ foreach my $place (@places)
 		poll('the end of all processes', sub { return !grep { alive($_) } keys %children });
 		cmp_ok(time - $since, '<', 5, 'all processes end soon');
 		$holder->kill9 if $holder;
+		untouched();
 		poll('the end of the postmaster', sub { return !kill 0, $postmaster });
 		ok($node->start(fail_ok => 1), 'starts at the first try');
 		my $run_id = $t->history('run_id');

@@ -69,6 +69,28 @@ subtest 'conflict with recovery' => sub {
 	is($s->sql(q(SELECT rows_read FROM lfsync_export('t', 'standby.db', 't'))), 1000, 'the next run works');
 };
 
+# The replayed DROP DATABASE ends every session of that database, without a
+# word to the runner's error handling.
+subtest 'its database is dropped' => sub {
+	$t->sql('CREATE DATABASE doomed');
+	$t->sql('CREATE EXTENSION lfsync', db => 'doomed');
+	$t->make_source(db => 'doomed');
+	caught_up();
+	my $gate = $s->close_gate(db => 'doomed');
+	my $caller = $s->session(db => 'doomed');
+
+	$caller->send(q(SELECT lfsync_export('gated', 'standby.db', 't');));
+	$s->wait_at_gate;
+	$t->sql('DROP DATABASE doomed');
+	$caller->wait;
+	like($caller->error, qr/due to conflict with recovery/, 'the caller ends');
+	caught_up();
+	$gate->quit;
+	is(sqlite($t->path('standby.db'), 'SELECT count(*) FROM t'), 1000, 'the old file stays');
+	$s->clean('afterwards', qw(primary.db standby.db));
+	is($s->sql(q(SELECT rows_read FROM lfsync_export('t', 'standby.db', 't'))), 1000, 'the next run works');
+};
+
 $standby->promote;
 $s->wait_sql('SELECT NOT pg_is_in_recovery()');
 is($s->sql(q(SELECT run_id > 0, rows_read FROM lfsync_export('t', 'standby.db', 't'))), 't|1000', 'after the promotion');

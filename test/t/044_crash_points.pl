@@ -96,7 +96,7 @@ foreach my $name (sort keys %setups)
 			ok($after eq $before || $after eq $generation, "$call: the file is the old one or the new one")
 			  or diag "it is $after, was $before, would be $generation";
 			$states{ $after eq $before ? 'old' : 'new' }++;
-			poll('the restart', sub { return $t->node->psql('postgres', 'SELECT 1') == 0 });
+			$t->wait_restart;
 			is(run(), '', "$call: the next run works");
 			is(state($shared), $generation, "$call: and its file is right");
 			is(join(' ', grep { /lfsync-|etilqs/ } $t->files), '', "$call: and nothing is left");

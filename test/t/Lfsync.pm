@@ -161,6 +161,15 @@ sub wait_sql
 	return poll($sql, sub { return $self->sql($sql) eq 't' });
 }
 
+# Waits until the server takes connections again after a crash.  A psql that is
+# refused may be gone before it has read its input, and IPC::Run dies of that.
+sub wait_restart
+{
+	my ($self) = @_;
+
+	return poll('the restart', sub { return eval { $self->node->psql('postgres', 'SELECT 1') == 0 } });
+}
+
 # Waits until the only run is in a phase, and returns its row of
 # lfsync_progress as a hash.
 sub wait_phase
