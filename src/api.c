@@ -490,7 +490,7 @@ lfsync_export(PG_FUNCTION_ARGS)
 	order.table_names = list_make1(PG_ARGISNULL(2) ? relname : text_arg(fcinfo, 2));
 	order.mode = PG_ARGISNULL(3) ? "full" : text_arg(fcinfo, 3);
 	order.key_columns = text_array_arg(fcinfo, 4, "key_columns");
-	refuse_argument(fcinfo, 5, "cursor_columns");
+	order.cursor_columns = text_array_arg(fcinfo, 5, "cursor_columns");
 	order.filter = text_arg(fcinfo, 6);
 	refuse_argument(fcinfo, 7, "mapping");
 	options_arg(fcinfo, 8, &order.options);

@@ -34,6 +34,9 @@
 
 pg_noreturn static void channel_throw(Channel *channel, StringInfo message);
 
+#define BUFFERS_HINT \
+	"Lower lfsync.batch_bytes, or give /dev/shm more room (containers often have 64 MB)."
+
 dsm_segment *
 channel_create_segment(Size size, const char *purpose, const char *hint)
 {
@@ -61,6 +64,16 @@ channel_create_segment(Size size, const char *purpose, const char *hint)
 	return segment;
 }
 
+static void
+set_buffers(Channel *channel, uint32 nbuffers, Size buffer_size)
+{
+	channel->header->nbuffers = nbuffers;
+	channel->header->buffer_size = buffer_size;
+	for (uint32 i = 0; i < nbuffers; i++)
+		channel->free[i] = nbuffers - 1 - i;
+	channel->nfree = nbuffers;
+}
+
 Channel *
 channel_create(RunSlot *slot, const SlotHandle *handle,
 			   uint32 nbuffers, Size buffer_size)
@@ -76,7 +89,7 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 	size = TYPEALIGN(BLCKSZ, HEADER_SIZE + 2 * QUEUE_SIZE) + nbuffers * buffer_size;
 
 	channel->segment = channel_create_segment(size, "a run",
-											  "Lower lfsync.batch_bytes, or give /dev/shm more room (containers often have 64 MB).");
+											  BUFFERS_HINT);
 	dsm_pin_mapping(channel->segment);
 
 	base = dsm_segment_address(channel->segment);
@@ -90,7 +103,8 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 	shm_mq_set_sender(out, MyProc);
 	shm_mq_set_receiver(in, MyProc);
 
-	channel_resize(channel, nbuffers, buffer_size);
+	channel->header->enlarged = DSM_HANDLE_INVALID;
+	set_buffers(channel, nbuffers, buffer_size);
 	channel->slot = slot;
 	initStringInfo(&channel->message);
 	pg_atomic_write_u64(&slot->memory_bytes, size);
@@ -125,13 +139,15 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 }
 
 void
-channel_resize(Channel *channel, uint32 nbuffers, Size buffer_size)
+channel_enlarge(Channel *channel, uint32 nbuffers, Size buffer_size)
 {
-	channel->header->nbuffers = nbuffers;
-	channel->header->buffer_size = buffer_size;
-	for (uint32 i = 0; i < nbuffers; i++)
-		channel->free[i] = nbuffers - 1 - i;
-	channel->nfree = nbuffers;
+	channel->enlarged = channel_create_segment(nbuffers * buffer_size,
+											   "a run's batches", BUFFERS_HINT);
+	dsm_pin_mapping(channel->enlarged);
+	channel->header->enlarged = dsm_segment_handle(channel->enlarged);
+	channel->buffers = dsm_segment_address(channel->enlarged);
+	set_buffers(channel, nbuffers, buffer_size);
+	pg_atomic_fetch_add_u64(&channel->slot->memory_bytes, nbuffers * buffer_size);
 }
 
 /* What a writer that ends has still said; true if its work was done. */
@@ -192,6 +208,9 @@ channel_destroy(Channel *channel)
 	shm_mq_detach(channel->in);
 	/* a writer that never started has left its bit set */
 	slot_release(channel->slot, SLOT_WRITER);
+	if (channel->enlarged)
+		dsm_detach(channel->enlarged);
+	channel->enlarged = NULL;
 	dsm_detach(channel->segment);
 	channel->segment = NULL;
 	return done;
@@ -275,12 +294,23 @@ channel_send(Channel *channel)
 static void
 take_back(Channel *channel, StringInfo message)
 {
-	uint32		buffer = (uint32) message_get_int(message);
-
-	if (buffer == WIDE_BUFFER)
+	message_get_bytes(message, &channel->applied, sizeof(ReleasedMessage));
+	if (channel->applied.buffer == WIDE_BUFFER)
 		channel->wide_released = true;
 	else
-		channel->free[channel->nfree++] = buffer;
+		channel->free[channel->nfree++] = channel->applied.buffer;
+}
+
+/* Writer: the runner has moved the buffers. */
+static void
+follow_buffers(Channel *channel)
+{
+	channel->enlarged = dsm_attach(channel->header->enlarged);
+	if (channel->enlarged == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not map the shared memory of a run's batches")));
+	channel->buffers = dsm_segment_address(channel->enlarged);
 }
 
 bool
@@ -311,6 +341,9 @@ channel_receive(Channel *channel, StringInfo message, MessageType *type)
 		channel_throw(channel, message);
 	if (*type == MESSAGE_RELEASED)
 		take_back(channel, message);
+	if (channel->writer == NULL && channel->enlarged == NULL &&
+		channel->header->enlarged != DSM_HANDLE_INVALID)
+		follow_buffers(channel);
 	return true;
 }
 

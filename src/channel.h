@@ -27,6 +27,8 @@ typedef struct ChannelHeader
 {
 	uint32		nbuffers;
 	Size		buffer_size;
+	dsm_handle	enlarged;		/* where the buffers are instead, or
+								 * DSM_HANDLE_INVALID */
 	pg_atomic_uint32 stop;		/* set by the runner: give up now */
 	SlotHandle	slot;
 	char		database[NAMEDATALEN];	/* server bytes, for the log only */
@@ -35,6 +37,7 @@ typedef struct ChannelHeader
 typedef struct Channel
 {
 	dsm_segment *segment;
+	dsm_segment *enlarged;		/* or NULL */
 	ChannelHeader *header;
 	char	   *buffers;
 	shm_mq_handle *out;
@@ -47,6 +50,7 @@ typedef struct Channel
 	int			nfree;
 	uint32		free[CHANNEL_MAX_BUFFERS];
 	bool		wide_released;
+	ReleasedMessage applied;	/* how the last batch went */
 	int64		wait_us;		/* time spent waiting for the writer */
 } Channel;
 
@@ -66,10 +70,9 @@ extern dsm_segment *channel_create_segment(Size size, const char *purpose,
 										   const char *hint);
 
 /*
- * Runner: cuts the ring anew, before any buffer has been taken.  The segment
- * stays as large as it is.
+ * Runner: other buffers, in a segment of their own, before any has been taken.
  */
-extern void channel_resize(Channel *channel, uint32 nbuffers, Size buffer_size);
+extern void channel_enlarge(Channel *channel, uint32 nbuffers, Size buffer_size);
 
 /*
  * Runner: stops the writer, waits for its end, gives the segment back.  True if

@@ -42,4 +42,11 @@
  */
 extern bool pq_check_connection(void);
 
+/* Backends became processes' numbers in 17. */
+#if PG_VERSION_NUM >= 170000
+#define VXID_PROC(vxid) ((vxid).procNumber)
+#else
+#define VXID_PROC(vxid) ((vxid).backendId)
+#endif
+
 #endif							/* LFSYNC_COMPAT_H */

@@ -42,8 +42,8 @@ typedef struct HistoryRound
  * The schema that CREATE EXTENSION named.  Asked by catalog scan, since names
  * in the search path prove nothing.
  */
-static Oid
-extension_schema(void)
+Oid
+lfsync_extension_schema(void)
 {
 	Oid			extension = get_extension_oid("lfsync", true);
 	Oid			schema = InvalidOid;
@@ -67,6 +67,12 @@ extension_schema(void)
 	return schema;
 }
 
+char *
+lfsync_function(const char *name)
+{
+	return quote_qualified_identifier(get_namespace_name(lfsync_extension_schema()), name);
+}
+
 static void
 round_begin(HistoryRound *round)
 {
@@ -80,7 +86,7 @@ round_begin(HistoryRound *round)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "lfsync: history");
 
-	schema = extension_schema();
+	schema = lfsync_extension_schema();
 	relid = get_relname_relid("lfsync_runs", schema);
 	if (!OidIsValid(relid))
 		elog(ERROR, "table lfsync_runs is missing");

@@ -128,6 +128,28 @@ LANGUAGE C STABLE PARALLEL UNSAFE;
 COMMENT ON FUNCTION lfsync_preview(regclass, json, jsonb)
     IS 'what an export would make of a source, before it does';
 
+/*
+ * For the queries of runs, which work as the run's owner: how a row version
+ * compares with a snapshot, and how a value sorts in SQLite.  The first is
+ * expensive by decree, so that every other condition is looked at before it.
+ */
+
+CREATE FUNCTION lfsync_row_version(xmin xid, from_xid bigint, until_xid bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'lfsync_row_version'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000;
+
+COMMENT ON FUNCTION lfsync_row_version(xid, bigint, bigint)
+    IS 'internal: is a row version in a window of transactions';
+
+CREATE FUNCTION lfsync_stored(value anyelement)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'lfsync_stored'
+LANGUAGE C STRICT STABLE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION lfsync_stored(anyelement)
+    IS 'internal: a value''s bytes as the run under way stores them';
+
 /* Watching */
 
 CREATE FUNCTION lfsync_progress_rows(

@@ -179,15 +179,22 @@ fingerprint(const ColumnInfo *columns, int ncolumns)
  * with an index of its own.
  */
 static void
-map_key(Mapping *mapping)
+map_key(Mapping *mapping, const SyncOrder *order)
 {
 	mapping->rowid_column = -1;
-	for (int i = 0; i < mapping->nkeys; i++)
-		mapping->not_null[mapping->keys[i]] = true;
-	if (mapping->nkeys == 1 &&
-		strcmp(mapping->table->columns[mapping->keys[0]].sqlite_type, "INTEGER") == 0)
-		mapping->rowid_column = mapping->keys[0];
-	mapping->table->auto_index = mapping->nkeys > 0 && mapping->rowid_column < 0;
+
+	/*
+	 * A table that is kept in sync outlives a NOT NULL that the source drops:
+	 * it says so of its key alone.
+	 */
+	if (order_goes_on(order))
+		memset(mapping->not_null, 0, mapping->table->ncolumns * sizeof(bool));
+	for (int i = 0; i < mapping->table->nkeys; i++)
+		mapping->not_null[mapping->table->keys[i]] = true;
+	if (mapping->table->nkeys == 1 &&
+		strcmp(mapping->table->columns[mapping->table->keys[0]].sqlite_type, "INTEGER") == 0)
+		mapping->rowid_column = mapping->table->keys[0];
+	mapping->table->auto_index = mapping->table->nkeys > 0 && mapping->rowid_column < 0;
 }
 
 /* Names of columns for a message, not more than can be read. */
@@ -211,8 +218,8 @@ map_given_key(Mapping *mapping, const ColumnInfo *columns, int ncolumns,
 {
 	ListCell   *lc;
 
-	mapping->nkeys = 0;
-	mapping->keys = palloc(list_length(key_columns) * sizeof(int));
+	mapping->table->nkeys = 0;
+	mapping->table->keys = palloc(list_length(key_columns) * sizeof(int));
 	foreach(lc, key_columns)
 	{
 		const char *name = (const char *) lfirst(lc);
@@ -229,15 +236,15 @@ map_given_key(Mapping *mapping, const ColumnInfo *columns, int ncolumns,
 					 errmsg("key column \"%s\" does not exist in the source", name),
 					 errdetail("Its columns are: %s.", column_list(columns, ncolumns)),
 					 errhint("Write the name as it is there, upper and lower case too.")));
-		for (int i = 0; i < mapping->nkeys; i++)
+		for (int i = 0; i < mapping->table->nkeys; i++)
 		{
-			if (mapping->keys[i] == found)
+			if (mapping->table->keys[i] == found)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
 						 errmsg("key column \"%s\" is given twice", name),
 						 errhint("Name each column once.")));
 		}
-		mapping->keys[mapping->nkeys++] = found;
+		mapping->table->keys[mapping->table->nkeys++] = found;
 	}
 }
 
@@ -337,9 +344,9 @@ map_body(Mapping *mapping, List *foreign_keys)
 	if (table->auto_index)
 	{
 		appendStringInfoString(&body, ",\n  PRIMARY KEY (");
-		for (int i = 0; i < mapping->nkeys; i++)
+		for (int i = 0; i < mapping->table->nkeys; i++)
 			appendStringInfo(&body, "%s%s", i ? ", " : "",
-							 message_quote_name(table->columns[mapping->keys[i]].name));
+							 message_quote_name(table->columns[mapping->table->keys[i]].name));
 		appendStringInfoChar(&body, ')');
 	}
 	foreach(lc, foreign_keys)
@@ -412,29 +419,30 @@ map_index(Mapping *mapping, const ColumnInfo *columns, Relation index,
 
 static void
 map_indexes(Mapping *mapping, const ColumnInfo *columns, Relation rel,
-			bool given_key, const SyncOptions *options)
+			const SyncOrder *order)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 
 	bool		keep_unique = !inherited(RelationGetRelid(rel));
+	bool		goes_on = order_goes_on(order);
 
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (index->rd_index->indisprimary && index->rd_index->indisvalid &&
-			keep_unique && !given_key)
+			keep_unique && order->key_columns == NIL)
 		{
-			mapping->nkeys = index->rd_index->indnkeyatts;
-			mapping->keys = palloc(mapping->nkeys * sizeof(int));
-			for (int i = 0; i < mapping->nkeys; i++)
-				mapping->keys[i] = column_by_attnum(columns, mapping->table->ncolumns,
+			mapping->table->nkeys = index->rd_index->indnkeyatts;
+			mapping->table->keys = palloc(mapping->table->nkeys * sizeof(int));
+			for (int i = 0; i < mapping->table->nkeys; i++)
+				mapping->table->keys[i] = column_by_attnum(columns, mapping->table->ncolumns,
 													index->rd_index->indkey.values[i]);
 		}
-		else if (options->indexes)
+		else if (order->options.indexes)
 		{
-			TargetIndex *target = map_index(mapping, columns, index, keep_unique);
+			TargetIndex *target = map_index(mapping, columns, index, keep_unique && !goes_on);
 
 			if (target)
 				mapping->table->indexes = lappend(mapping->table->indexes, target);
@@ -596,25 +604,32 @@ check_filter(const char *filter)
 				 errhint("For example: filter => 'id > 1000'. Leave it out to get all rows.")));
 }
 
-/* SELECT columns FROM relation [WHERE filter] [ORDER BY rowid] */
-static char *
-map_sql(const Mapping *mapping, const ColumnInfo *columns,
-		const char *relation, const char *filter, bool ordered)
+char *
+mapping_select(const Mapping *mapping, const char *condition, const char *order)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	for (int i = 0; i < mapping->table->ncolumns; i++)
-		appendStringInfo(&sql, "%s%s", i ? ", " : "",
-						 quote_identifier(columns[i].name));
-	appendStringInfo(&sql, " FROM %s", relation);
-	if (filter)
-		appendStringInfo(&sql, " WHERE (%s\n)", filter);
-	/* pages are built in rowid order */
-	if (ordered && mapping->rowid_column >= 0)
-		appendStringInfo(&sql, " ORDER BY %d", mapping->rowid_column + 1);
+	appendStringInfo(&sql, "SELECT %s FROM %s", mapping->select_list, mapping->from);
+	if (mapping->filter)
+		appendStringInfo(&sql, " WHERE (%s\n)", mapping->filter);
+	if (condition)
+		appendStringInfo(&sql, " %s %s", mapping->filter ? "AND" : "WHERE", condition);
+	if (order)
+		appendStringInfo(&sql, " ORDER BY %s", order);
 	return sql.data;
+}
+
+static char *
+select_list(const ColumnInfo *columns, int ncolumns)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < ncolumns; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "",
+						 quote_identifier(columns[i].name));
+	return list.data;
 }
 
 Mapping *
@@ -652,25 +667,43 @@ mapping_from_relation(Oid relid, const char *table_name, const SyncOrder *order)
 	comment = GetComment(relid, RelationRelationId, 0);
 	mapping->table->comment = comment ? to_utf8(comment) : NULL;
 
-	map_indexes(mapping, columns, rel, order->key_columns != NIL, &order->options);
+	map_indexes(mapping, columns, rel, order);
 	if (order->key_columns != NIL)
 		map_given_key(mapping, columns, ncolumns, order->key_columns);
-	map_key(mapping);
+	map_key(mapping, order);
 	if (order->options.foreign_keys)
 		foreign_keys = map_foreign_keys(mapping, rel, order);
 	map_body(mapping, foreign_keys);
 	if (order->filter)
 		check_filter(order->filter);
-	mapping->sql = map_sql(mapping, columns, relation, order->filter, true);
+	mapping->select_list = select_list(columns, ncolumns);
+	mapping->from = relation;
+	mapping->filter = order->filter;
+	/* pages are built in rowid order */
+	mapping->sql = mapping_select(mapping, NULL,
+								  mapping->rowid_column < 0 ? NULL :
+								  psprintf("%d", mapping->rowid_column + 1));
 	/* plain tables alone have an order of their own */
 	if (mapping->rowid_column >= 0 &&
 		(rel->rd_rel->relkind == RELKIND_RELATION ||
 		 rel->rd_rel->relkind == RELKIND_MATVIEW) && !inherited(relid) &&
 		source_in_order(relid, columns[mapping->rowid_column].attnum))
-		mapping->heap_sql = map_sql(mapping, columns, relation, order->filter, false);
+		mapping->heap_sql = mapping_select(mapping, NULL, NULL);
 
 	table_close(rel, NoLock);
 	return mapping;
+}
+
+/* A query as something to select from, without the semicolon and what follows. */
+static char *
+parenthesized(const char *query)
+{
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
+	const char *statement = query + raw->stmt_location;
+
+	/* no length: to the end */
+	return psprintf("(%.*s\n) AS source",
+					raw->stmt_len > 0 ? raw->stmt_len : (int) strlen(statement), statement);
 }
 
 Mapping *
@@ -690,8 +723,13 @@ mapping_from_query(const Source *source, const char *table_name,
 						  source->description, &order->options);
 	if (order->key_columns != NIL)
 		map_given_key(mapping, columns, source->ncolumns, order->key_columns);
-	map_key(mapping);
+	map_key(mapping, order);
 	map_body(mapping, NIL);
+	mapping->select_list = select_list(columns, source->ncolumns);
+	mapping->from = parenthesized(order->query);
+	mapping->sql = mapping_select(mapping, NULL,
+								  mapping->rowid_column < 0 ? NULL :
+								  psprintf("%d", mapping->rowid_column + 1));
 	return mapping;
 }
 

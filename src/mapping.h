@@ -16,14 +16,16 @@ typedef struct Mapping
 {
 	TargetTable *table;
 	char	   *sql;			/* the SELECT; NULL where there is a query */
+	char	   *select_list;	/* its columns ... */
+	char	   *from;			/* ... and what they come from, a relation or
+								 * the query in parentheses, with alias; ... */
+	char	   *filter;			/* ... and its condition; NULL: all rows */
 	char	   *heap_sql;		/* the same in the table's own order, where that
 								 * is mostly the rowid's; or NULL */
 	char	   *image_sql;		/* CREATE TABLE as a batch's image has it */
 	char	   *late_sql;		/* and as the image of late rows has it */
 	int			rowid_column;	/* integer key, the rowid's alias; -1: rows are
 								 * numbered as they come */
-	int			nkeys;
-	int		   *keys;			/* columns of the key, in its order */
 	bool	   *not_null;		/* per column */
 	const char **column_notes;	/* per column, may be NULL */
 	List	   *notes;			/* of char *: what is not carried, and why */
@@ -40,6 +42,13 @@ extern Mapping *mapping_from_relation(Oid relid, const char *table_name,
 extern Mapping *mapping_from_query(const Source *source,
 								   const char *table_name,
 								   const SyncOrder *order);
+
+/*
+ * The SELECT of a mapping's columns from its source, with the filter and one
+ * more condition and an order, each of which may be NULL.
+ */
+extern char *mapping_select(const Mapping *mapping, const char *condition,
+							const char *order);
 
 /* "CREATE TABLE name (body)", the same text wherever the table is made. */
 extern char *mapping_create_sql(const TargetTable *table);

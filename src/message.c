@@ -94,6 +94,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_text(message, table->body);
 	message_put_int(message, table->strict);
 	message_put_int(message, table->auto_index);
+	message_put_int(message, table->apply);
 	message_put_int(message, table->ncolumns);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
@@ -103,6 +104,8 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, table->columns[i].expression);
 		message_put_text(message, table->columns[i].comment);
 	}
+	message_put_int(message, table->nkeys);
+	message_put_bytes(message, table->keys, table->nkeys * sizeof(int));
 	message_put_int(message, list_length(table->indexes));
 	foreach(lc, table->indexes)
 	{
@@ -116,6 +119,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
 	message_put_int(message, table->rows);
+	message_put_text(message, table->position);
 }
 
 TargetTable *
@@ -128,6 +132,7 @@ message_get_table(StringInfo message)
 	table->body = message_get_text(message);
 	table->strict = message_get_int(message) != 0;
 	table->auto_index = message_get_int(message) != 0;
+	table->apply = (ApplyKind) message_get_int(message);
 	table->ncolumns = (int) message_get_int(message);
 	table->columns = palloc0(table->ncolumns * sizeof(TargetColumn));
 	for (int i = 0; i < table->ncolumns; i++)
@@ -138,6 +143,9 @@ message_get_table(StringInfo message)
 		table->columns[i].expression = message_get_text(message);
 		table->columns[i].comment = message_get_text(message);
 	}
+	table->nkeys = (int) message_get_int(message);
+	table->keys = palloc(table->nkeys * sizeof(int));
+	message_get_bytes(message, table->keys, table->nkeys * sizeof(int));
 	nindexes = (int) message_get_int(message);
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -152,6 +160,7 @@ message_get_table(StringInfo message)
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);
 	table->rows = message_get_int(message);
+	table->position = message_get_text(message);
 	return table;
 }
 
@@ -178,15 +187,121 @@ message_get_open(StringInfo message, OpenRequest *request)
 void
 message_put_opened(StringInfo message, const OpenReply *reply)
 {
+	ListCell   *lc;
+
 	message_put_int(message, reply->disposition);
 	message_put_texts(message, reply->owners);
+	message_put_int(message, list_length(reply->states));
+	foreach(lc, reply->states)
+	{
+		TargetState *state = (TargetState *) lfirst(lc);
+
+		message_put_text(message, state->table_name);
+		message_put_text(message, state->job);
+		message_put_text(message, state->mode);
+		message_put_text(message, state->source);
+		message_put_text(message, state->fingerprint);
+		message_put_text(message, state->system_identifier);
+		message_put_int(message, state->timeline);
+		message_put_text(message, state->database);
+		message_put_text(message, state->position);
+		message_put_int(message, state->rows);
+	}
 }
 
 void
 message_get_opened(StringInfo message, OpenReply *reply)
 {
+	int64		nstates;
+
 	reply->disposition = (Disposition) message_get_int(message);
 	reply->owners = message_get_texts(message);
+	reply->states = NIL;
+	nstates = message_get_int(message);
+	while (nstates-- > 0)
+	{
+		TargetState *state = palloc0(sizeof(TargetState));
+
+		state->table_name = message_get_text(message);
+		state->job = message_get_text(message);
+		state->mode = message_get_text(message);
+		state->source = message_get_text(message);
+		state->fingerprint = message_get_text(message);
+		state->system_identifier = message_get_text(message);
+		state->timeline = (int) message_get_int(message);
+		state->database = message_get_text(message);
+		state->position = message_get_text(message);
+		state->rows = message_get_int(message);
+		reply->states = lappend(reply->states, state);
+	}
+}
+
+void
+message_put_table_ready(StringInfo message, const TableReply *reply)
+{
+	message_put_int(message, reply->altered);
+	message_put_texts(message, reply->notes);
+}
+
+void
+message_get_table_ready(StringInfo message, TableReply *reply)
+{
+	reply->altered = message_get_int(message) != 0;
+	reply->notes = message_get_texts(message);
+}
+
+static void
+put_bound(StringInfo message, const KeyBound *bound, int nkeys)
+{
+	message_put_int(message, bound->open);
+	for (int i = 0; i < nkeys && !bound->open; i++)
+	{
+		const ImageValue *value = &bound->values[i];
+
+		message_put_bytes(message, value, sizeof(ImageValue));
+		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
+			message_put_bytes(message, value->u.data, value->len);
+	}
+}
+
+/* Text and blobs stay where they are in the message. */
+static void
+get_bound(StringInfo message, KeyBound *bound, int nkeys)
+{
+	bound->open = message_get_int(message) != 0;
+	bound->values = bound->open ? NULL : palloc(nkeys * sizeof(ImageValue));
+	for (int i = 0; i < nkeys && !bound->open; i++)
+	{
+		ImageValue *value = &bound->values[i];
+
+		message_get_bytes(message, value, sizeof(ImageValue));
+		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
+			value->u.data = pq_getmsgbytes(message, value->len);
+	}
+}
+
+void
+message_put_batch_end(StringInfo message, const BatchEnd *end, int nkeys)
+{
+	message_put_int(message, end->range);
+	if (end->range)
+	{
+		put_bound(message, &end->after, nkeys);
+		put_bound(message, &end->to, nkeys);
+	}
+	message_put_text(message, end->position);
+}
+
+void
+message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys)
+{
+	end->range = message_get_int(message) != 0;
+	if (end->range)
+	{
+		get_bound(message, &end->after, nkeys);
+		get_bound(message, &end->to, nkeys);
+	}
+	end->position = message_get_text(message);
 }
 
 void

@@ -16,6 +16,7 @@
 #include "nodes/pg_list.h"
 #include "storage/dsm.h"
 
+#include "image.h"
 #include "options.h"
 #include "path.h"
 
@@ -24,13 +25,19 @@ typedef enum MessageType
 	/* runner to writer ... */
 	MESSAGE_OPEN = 1,			/* OpenRequest */
 	MESSAGE_PAGES,				/* PagesMessage: finished pages of a new file */
-	MESSAGE_TABLE,				/* a TargetTable whose images follow */
+	MESSAGE_TABLE,				/* a TargetTable whose images follow; answered
+								 * by TABLE_READY unless it is filled */
 	MESSAGE_LATE,				/* LateMessage: rows that pages had no place for */
-	MESSAGE_IMAGE,				/* ImageMessage: a batch for the last table */
+	MESSAGE_IMAGE,				/* ImageMessage: a batch for the last table; a
+								 * BatchEnd follows in a table kept in sync */
+	MESSAGE_RANGE,				/* BatchEnd: a range without rows */
+	MESSAGE_COUNT,				/* what has the last table come to? */
 	MESSAGE_FINISH,				/* FinishRequest: that was all, publish */
 	/* ... and back */
 	MESSAGE_OPENED,				/* OpenReply */
-	MESSAGE_RELEASED,			/* a buffer is free again */
+	MESSAGE_TABLE_READY,		/* TableReply */
+	MESSAGE_COUNTED,			/* TableCounts */
+	MESSAGE_RELEASED,			/* ReleasedMessage: a buffer is free again */
 	MESSAGE_DONE,				/* FinishReply: the file is on disk */
 	MESSAGE_ERROR				/* RunError; the writer is gone after it */
 } MessageType;
@@ -43,6 +50,14 @@ typedef struct TargetColumn
 	char	   *expression;		/* SQL over the source row */
 	char	   *comment;		/* may be NULL */
 } TargetColumn;
+
+/* How rows reach a table of a file that is there. */
+typedef enum ApplyKind
+{
+	APPLY_FILL,					/* a hidden table, put in place at the end */
+	APPLY_SYNC,					/* the table itself: upserts and ranges */
+	APPLY_VERIFY				/* compared with it, nothing is written */
+} ApplyKind;
 
 typedef struct TargetIndex
 {
@@ -58,14 +73,34 @@ typedef struct TargetTable
 	char	   *body;			/* what stands in parentheses in CREATE TABLE */
 	bool		strict;
 	bool		auto_index;		/* the key needs an automatic index */
+	ApplyKind	apply;
 	int			ncolumns;
 	TargetColumn *columns;
+	int			nkeys;
+	int		   *keys;			/* columns of the key, in its order */
 	List	   *indexes;		/* of TargetIndex */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
 	int64		rows;			/* sent; known at the end */
+	char	   *position;		/* where the run leaves off (json); NULL: none,
+								 * or as it was in a table kept in sync */
 } TargetTable;
+
+/* What _lfsync_state says of a table that a run is about to write. */
+typedef struct TargetState
+{
+	char	   *table_name;
+	char	   *job;			/* may be NULL */
+	char	   *mode;
+	char	   *source;
+	char	   *fingerprint;	/* may be NULL */
+	char	   *system_identifier;
+	int			timeline;
+	char	   *database;
+	char	   *position;		/* may be NULL */
+	int64		rows;
+} TargetState;
 
 typedef struct OpenRequest
 {
@@ -86,7 +121,50 @@ typedef struct OpenReply
 {
 	Disposition disposition;
 	List	   *owners;			/* roles whose tables would be replaced */
+	List	   *states;			/* of TargetState: tables of the run that are
+								 * there */
 } OpenReply;
+
+/* How a table that is kept in sync was found. */
+typedef struct TableReply
+{
+	bool		altered;		/* has columns now that it had not */
+	List	   *notes;			/* of char * */
+} TableReply;
+
+typedef struct TableCounts
+{
+	int64		inserted;		/* APPLY_VERIFY: missing in the target */
+	int64		updated;		/* different */
+	int64		deleted;		/* more than in the source */
+	int64		rows;			/* in the target now */
+} TableCounts;
+
+/* Key values: one end of a range. */
+typedef struct KeyBound
+{
+	bool		open;			/* no bound at this end */
+	ImageValue *values;			/* one per column of the key */
+} KeyBound;
+
+/*
+ * What goes with a batch of a table kept in sync.  In a range (after, to] the
+ * image holds all there is: other rows go.
+ */
+typedef struct BatchEnd
+{
+	bool		range;
+	KeyBound	after;			/* exclusive */
+	KeyBound	to;				/* inclusive */
+	char	   *position;		/* commits with the rows; NULL: as it was */
+} BatchEnd;
+
+typedef struct ReleasedMessage
+{
+	uint32		buffer;
+	uint32		busy;			/* another program held the file */
+	int64		apply_us;		/* what the batch took */
+} ReleasedMessage;
 
 typedef struct PagesMessage
 {
@@ -116,6 +194,7 @@ typedef struct ImageMessage
 	dsm_handle	segment;		/* of a row too wide for the ring */
 	uint32		npages;
 	uint32		nrows;
+	bool		keyed;			/* the rowid is the key's, as in the target */
 } ImageMessage;
 
 /* What _lfsync_state says of every table of a run. */
@@ -151,6 +230,9 @@ extern void message_put_table(StringInfo message, const TargetTable *table);
 extern void message_put_open(StringInfo message, const OpenRequest *request);
 extern void message_put_opened(StringInfo message, const OpenReply *reply);
 extern void message_put_finish(StringInfo message, const FinishRequest *request);
+extern void message_put_table_ready(StringInfo message, const TableReply *reply);
+extern void message_put_batch_end(StringInfo message, const BatchEnd *end,
+								  int nkeys);
 extern void message_put_done(StringInfo message, const FinishReply *reply);
 
 /* What is read is palloc'd in CurrentMemoryContext. */
@@ -162,6 +244,8 @@ extern TargetTable *message_get_table(StringInfo message);
 extern void message_get_open(StringInfo message, OpenRequest *request);
 extern void message_get_opened(StringInfo message, OpenReply *reply);
 extern void message_get_finish(StringInfo message, FinishRequest *request);
+extern void message_get_table_ready(StringInfo message, TableReply *reply);
+extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
 
 /* A name between double quotes, as both databases read it. */

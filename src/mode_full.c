@@ -23,14 +23,13 @@
 
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
-#include "parser/parser.h"
 #include "portability/instr_time.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "batch.h"
 #include "image.h"
 #include "lfsync.h"
 #include "mapping.h"
@@ -40,17 +39,10 @@
 
 #define MAX_FETCH	4096		/* rows */
 
-typedef struct FullTable
-{
-	Source	   *source;			/* in rowid order */
-	Source	   *heap_source;	/* in the table's own order, or NULL */
-	Mapping    *mapping;
-} FullTable;
-
 typedef struct FullScan
 {
 	Run		   *run;
-	FullTable  *table;			/* being read */
+	RunTable  *table;			/* being read */
 	ImageBuilder *builder;
 	void	   *builder_memory;
 	int64		rowid;			/* last one given */
@@ -61,16 +53,14 @@ typedef struct FullScan
 	int64		placed;			/* rows that have their place in a page */
 	uint64		gap;			/* between rowids, above which a row is early */
 
-	uint32		cookie;			/* schema cookie of the last image */
+	Batch	   *batch;			/* in place: images on their way */
 
-	/* the buffer being filled */
+	/* building: the buffer being filled */
 	char	   *pages;			/* NULL: none */
 	uint32		buffer;
 	uint32		first_page;		/* number of the page at its start */
 	uint32		npages;			/* handed out */
 	uint32		max_pages;
-	int			image_rows;		/* in the image so far */
-	dsm_segment *wide;			/* a segment for one row, or NULL */
 
 	/* rows that came too late for their page, in a buffer of their own */
 	ImageBuilder *late_builder; /* NULL: none so far */
@@ -78,12 +68,10 @@ typedef struct FullScan
 	char	   *late_pages;
 	uint32		late_buffer;
 	int64		late_rows;
+	uint32		late_cookie;	/* schema cookie of the last such image */
 
 	int64		pages_used;		/* by all rows so far, for the mean row */
 } FullScan;
-
-/* Of the run under way; prepare() leaves it for scan(). */
-static List *full_tables = NIL;
 
 static char *
 relation_description(Oid relid)
@@ -92,39 +80,24 @@ relation_description(Oid relid)
 									  get_rel_name(relid));
 }
 
-/* A query whose rows must come in the order of an integer key. */
-static char *
-ordered_query(const char *query, int column)
-{
-	RawStmt    *raw = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
-	const char *statement = query + raw->stmt_location;
-
-	/* without the semicolon and what follows it; no length: to the end */
-	return psprintf("SELECT * FROM (%.*s\n) AS source ORDER BY %d",
-					raw->stmt_len > 0 ? raw->stmt_len : (int) strlen(statement),
-					statement, column + 1);
-}
-
-static FullTable *
+static RunTable *
 prepare_query(Run *run)
 {
-	FullTable  *table = palloc0(sizeof(FullTable));
+	RunTable  *table = palloc0(sizeof(RunTable));
 	const SyncOrder *order = run->order;
 
 	table->source = source_prepare(InvalidOid, "query", order->query);
 	table->mapping = mapping_from_query(table->source,
 										linitial(order->table_names), order);
 	if (table->mapping->rowid_column >= 0)
-		table->source = source_prepare(InvalidOid, "query",
-									   ordered_query(order->query,
-													 table->mapping->rowid_column));
+		table->source = source_prepare(InvalidOid, "query", table->mapping->sql);
 	return table;
 }
 
-static FullTable *
+static RunTable *
 prepare_relation(Run *run, Oid relid, const char *table_name)
 {
-	FullTable  *table = palloc0(sizeof(FullTable));
+	RunTable  *table = palloc0(sizeof(RunTable));
 
 	LockRelationOid(relid, AccessShareLock);
 	mapping_check_relation(relid);
@@ -144,8 +117,8 @@ describe_source(Source *source, const Mapping *mapping)
 {
 	for (int i = 0; i < source->ncolumns; i++)
 		source->columns[i].not_null = mapping->not_null[i];
-	source->nkeys = mapping->nkeys;
-	source->keys = mapping->keys;
+	source->nkeys = mapping->table->nkeys;
+	source->keys = mapping->table->keys;
 }
 
 static void
@@ -157,20 +130,20 @@ full_prepare(Run *run)
 	ListCell   *name;
 	ListCell   *lc;
 
-	full_tables = NIL;
 	if (order->query)
-		full_tables = lappend(full_tables, prepare_query(run));
+		run->tables = lappend(run->tables, prepare_query(run));
 	forboth(source, order->sources, name, order->table_names)
-		full_tables = lappend(full_tables,
+		run->tables = lappend(run->tables,
 							  prepare_relation(run, lfirst_oid(source),
 											   (char *) lfirst(name)));
-	foreach(lc, full_tables)
+	foreach(lc, run->tables)
 	{
-		FullTable  *table = (FullTable *) lfirst(lc);
+		RunTable  *table = (RunTable *) lfirst(lc);
 
 		describe_source(table->source, table->mapping);
 		if (table->heap_source)
 			describe_source(table->heap_source, table->mapping);
+		table->state = run_find_state(run, table->mapping->table->name);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
 		run->finish.tables = lappend(run->finish.tables, table->mapping->table);
 	}
@@ -220,173 +193,6 @@ next_file_page(void *arg, uint32_t pgno)
 	return scan->pages + page_size * scan->npages++;
 }
 
-/* A page of an image, which fills one buffer or segment from its start. */
-static void *
-next_image_page(void *arg, uint32_t pgno)
-{
-	FullScan   *scan = (FullScan *) arg;
-
-	scan->pages_used++;
-	scan->npages++;
-	return scan->pages +
-		(Size) (pgno - 1) * scan->run->order->options.page_size;
-}
-
-static void
-refuse_row(FullScan *scan, ImageResult result)
-{
-	if (result == IMAGE_ORDER)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("key value " INT64_FORMAT " of %s comes twice",
-						scan->rowid, scan->table->source->description),
-				 errhint("Choose other key columns.")));
-	if (result == IMAGE_TOO_LARGE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a row of %s is too large for SQLite",
-						scan->table->source->description),
-				 errdetail("SQLite's limit is %d bytes for a row.", IMAGE_MAX_RECORD),
-				 errhint("Leave the row or the column out with lfsync_export_query().")));
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("the file has no page numbers left"),
-			 errhint("Use a larger \"page_size\".")));
-}
-
-/* The one row of an image's schema; the root is known at its end. */
-static ImageSchemaEntry
-image_schema(const FullScan *scan)
-{
-	const Mapping *mapping = scan->table->mapping;
-	ImageSchemaEntry entry = {"table", mapping->table->name,
-	mapping->table->name, 0, mapping->image_sql};
-
-	return entry;
-}
-
-static void
-begin_image(FullScan *scan, char *memory, Size size)
-{
-	uint32		page_size = scan->run->order->options.page_size;
-	ImageSchemaEntry entry = image_schema(scan);
-
-	scan->pages = memory;
-	scan->builder = image_init(scan->builder_memory, page_size,
-							   size / page_size -
-							   image_schema_pages(page_size, &entry, 1),
-							   next_image_page, scan);
-	image_begin_table(scan->builder);
-	scan->image_rows = 0;
-	scan->npages = 0;
-}
-
-static void
-begin_ring_image(FullScan *scan)
-{
-	Channel    *channel = scan->run->channel;
-
-	scan->buffer = channel_take_buffer(channel);
-	begin_image(scan, channel_buffer(channel, scan->buffer),
-				channel->header->buffer_size);
-}
-
-static void
-send_image(FullScan *scan)
-{
-	Channel    *channel = scan->run->channel;
-	ImageSchemaEntry entry = image_schema(scan);
-	ImageMessage image;
-	ImageResult result;
-
-	result = image_end_table(scan->builder, &entry.root);
-	/* a new cookie, or a kept statement would read the old image's root */
-	if (result == IMAGE_OK)
-		result = image_finish(scan->builder, &entry, 1, ++scan->cookie,
-							  &image.npages);
-	if (result != IMAGE_OK)
-		elog(ERROR, "could not finish an image: result %d", result);
-
-	image.buffer = scan->wide ? WIDE_BUFFER : scan->buffer;
-	image.segment = scan->wide ? dsm_segment_handle(scan->wide) : 0;
-	image.nrows = scan->image_rows;
-	pg_atomic_write_u64(&scan->run->slot->batch_rows, scan->image_rows);
-	pg_atomic_write_u64(&scan->run->slot->rows_read, scan->run->counts.rows_read);
-	channel_begin(channel, MESSAGE_IMAGE);
-	message_put_bytes(&channel->message, &image, sizeof(image));
-	channel_send(channel);
-	scan->run->counts.batches++;
-	scan->pages = NULL;
-}
-
-static void
-release_wide(FullScan *scan)
-{
-	channel_await_wide(scan->run->channel);
-	dsm_detach(scan->wide);
-	scan->wide = NULL;
-}
-
-/*
- * A row that fills more than a whole buffer gets a segment of its own, which
- * the writer has to be done with before the next row.
- */
-static void
-add_wide_row(FullScan *scan, const ImageValue *values)
-{
-	int			ncolumns = scan->table->source->ncolumns;
-	uint32		page_size = scan->run->order->options.page_size;
-	Size		size = 0;
-	ImageResult result;
-
-	for (int i = 0; i < ncolumns; i++)
-		size += 16 + (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB ?
-					  values[i].len : 0);
-	/* overflow pages lose 4 bytes each; schema and tree take a few pages */
-	size += size / 64 + strlen(scan->table->mapping->image_sql) + 16 * page_size;
-	size = TYPEALIGN(page_size, size);
-
-	scan->wide = channel_create_segment(size, "a wide row",
-										"Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
-	begin_image(scan, dsm_segment_address(scan->wide), size);
-	result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
-	if (result != IMAGE_OK)
-		refuse_row(scan, result);
-	scan->image_rows = 1;
-	send_image(scan);
-	release_wide(scan);
-}
-
-static void
-add_image_row(FullScan *scan, const ImageValue *values)
-{
-	int			ncolumns = scan->table->source->ncolumns;
-	int			batch_rows = scan->run->order->options.batch_rows;
-	ImageResult result;
-
-	if (scan->pages != NULL && batch_rows > 0 && scan->image_rows >= batch_rows)
-		send_image(scan);
-	if (scan->pages == NULL)
-		begin_ring_image(scan);
-	result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
-	if (result == IMAGE_FULL && scan->image_rows > 0)
-	{
-		send_image(scan);
-		begin_ring_image(scan);
-		result = image_add_row(scan->builder, scan->rowid, values, ncolumns);
-	}
-	if (result == IMAGE_FULL)
-	{
-		/* not even an empty buffer takes it */
-		channel_give_back(scan->run->channel, scan->buffer);
-		add_wide_row(scan, values);
-	}
-	else if (result != IMAGE_OK)
-		refuse_row(scan, result);
-	else
-		scan->image_rows++;
-}
-
 static void *
 next_late_page(void *arg, uint32_t pgno)
 {
@@ -399,9 +205,10 @@ next_late_page(void *arg, uint32_t pgno)
 static ImageSchemaEntry
 late_schema(const FullScan *scan)
 {
-	ImageSchemaEntry entry = image_schema(scan);
+	const Mapping *mapping = scan->table->mapping;
+	ImageSchemaEntry entry = {"table", mapping->table->name,
+	mapping->table->name, 0, mapping->late_sql};
 
-	entry.sql = scan->table->mapping->late_sql;
 	return entry;
 }
 
@@ -442,7 +249,7 @@ send_late_rows(FullScan *scan)
 	if (scan->late_builder == NULL)
 		return;
 	if (image_end_table(scan->late_builder, &entry.root) != IMAGE_OK ||
-		image_finish(scan->late_builder, &entry, 1, ++scan->cookie,
+		image_finish(scan->late_builder, &entry, 1, ++scan->late_cookie,
 					 &late.npages) != IMAGE_OK)
 		elog(ERROR, "could not finish the image of late rows");
 	late.buffer = scan->late_buffer;
@@ -461,13 +268,13 @@ store_row(FullScan *scan, const ImageValue *values)
 
 	if (scan->run->disposition == DISPOSITION_IN_PLACE)
 	{
-		add_image_row(scan, values);
+		batch_add_row(scan->batch, scan->rowid, values);
 		return;
 	}
 	result = image_add_row(scan->builder, scan->rowid, values,
 						   scan->table->source->ncolumns);
 	if (result != IMAGE_OK)
-		refuse_row(scan, result);
+		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
 
 /* A row whose key is the rowid: its alias is NULL in the record. */
@@ -597,11 +404,12 @@ receive_row(void *arg, ImageValue *values)
 		{
 			/* images begin anew, and would not notice */
 			if (rowid == scan->rowid && scan->placed > 0)
-				refuse_row(scan, IMAGE_ORDER);
+				batch_refuse_row(scan->table->source, scan->rowid, IMAGE_ORDER);
 			place_row(scan, rowid, values);
 		}
 	}
 	target->rows++;
+	scan->table->counts.inserted++;
 	scan->run->counts.rows_read++;
 	return kept;
 }
@@ -619,6 +427,8 @@ before_fetch(void *arg)
 	int64		rows = run->counts.rows_read + 1;
 	int64		room = 0;		/* pages */
 
+	if (scan->batch)
+		return batch_before_fetch(scan->batch);
 	CHECK_FOR_INTERRUPTS();
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
 	if (scan->pages != NULL)
@@ -636,7 +446,7 @@ before_fetch(void *arg)
  * nothing has been read, as far as builder and counts can tell.
  */
 static bool
-scan_in_heap_order(FullScan *scan, FullTable *table)
+scan_in_heap_order(FullScan *scan, RunTable *table)
 {
 	Run		   *run = scan->run;
 	Size		builder_size = image_builder_size(run->order->options.page_size);
@@ -662,6 +472,7 @@ scan_in_heap_order(FullScan *scan, FullTable *table)
 		scan->late_builder = NULL;
 		run->counts.rows_read -= table->mapping->table->rows;
 		table->mapping->table->rows = 0;
+		table->counts.inserted = 0;
 		scan->placed = 0;
 	}
 	reorder_destroy(scan->early);
@@ -671,7 +482,7 @@ scan_in_heap_order(FullScan *scan, FullTable *table)
 }
 
 static void
-scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
+scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 		   int *nentries)
 {
 	Run		   *run = scan->run;
@@ -690,6 +501,8 @@ scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 		channel_begin(run->channel, MESSAGE_TABLE);
 		message_put_table(&run->channel->message, target);
 		channel_send(run->channel);
+		batch_begin_table(scan->batch, table->source, table->mapping,
+						  BATCH_KEYED, NULL, NULL);
 	}
 
 	if (table->heap_source == NULL || !scan_in_heap_order(scan, table))
@@ -698,8 +511,7 @@ scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 
 	if (!building)
 	{
-		if (scan->pages != NULL)
-			send_image(scan);
+		batch_send(scan->batch);
 		return;
 	}
 	entries[*nentries].type = "table";
@@ -715,14 +527,14 @@ scan_table(FullScan *scan, FullTable *table, ImageSchemaEntry *entries,
 		result = image_empty_index(scan->builder, &entries[(*nentries)++].root);
 	}
 	if (result != IMAGE_OK)
-		refuse_row(scan, result);
+		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
 
 static void
 full_scan(Run *run)
 {
 	uint32		page_size = run->order->options.page_size;
-	ImageSchemaEntry *entries = palloc0(2 * list_length(full_tables) *
+	ImageSchemaEntry *entries = palloc0(2 * list_length(run->tables) *
 										sizeof(ImageSchemaEntry));
 	int			nentries = 0;
 	FullScan	scan;
@@ -733,24 +545,21 @@ full_scan(Run *run)
 	scan.run = run;
 	scan.max_pages = run->channel->header->buffer_size / page_size;
 	scan.builder_memory = palloc(image_builder_size(page_size));
-	foreach(lc, full_tables)
-		estimated += source_estimate(((FullTable *) lfirst(lc))->source);
+	foreach(lc, run->tables)
+		estimated += source_estimate(((RunTable *) lfirst(lc))->source);
 	pg_atomic_write_u64(&run->slot->rows_estimated, (uint64) estimated);
 
 	if (run->disposition == DISPOSITION_BUILD)
 		scan.builder = image_init(scan.builder_memory, page_size, 0,
 								  next_file_page, &scan);
-	foreach(lc, full_tables)
+	else
+		scan.batch = batch_create(run);
+	foreach(lc, run->tables)
 	{
-		FullTable  *table = (FullTable *) lfirst(lc);
+		RunTable  *table = (RunTable *) lfirst(lc);
 
 		scan_table(&scan, table, entries, &nentries);
-		for (int i = 0; i < table->source->ncolumns; i++)
-		{
-			run->nan_values += table->source->values[i].nan_count;
-			run->negative_zeros += table->source->values[i].negative_zero_count;
-			run->cut_fractions += table->source->values[i].cut_fraction_count;
-		}
+		run_count_oddities(run, table->source);
 	}
 	if (run->disposition == DISPOSITION_BUILD)
 	{
@@ -758,10 +567,9 @@ full_scan(Run *run)
 										  &run->finish.page_count);
 
 		if (result != IMAGE_OK)
-			refuse_row(&scan, result);
+			batch_refuse_row(scan.table->source, scan.rowid, result);
 		send_pages(&scan);
 	}
-	run->counts.rows_inserted = run->counts.rows_read;
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
 }
 

@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -27,14 +28,15 @@ typedef enum OptionKind
 	OPTION_INTEGER,
 	OPTION_PAGE_SIZE,
 	OPTION_MODE,				/* permission bits, octal text */
-	OPTION_DURATION				/* stored in ms */
+	OPTION_DURATION,			/* stored in ms */
+	OPTION_SCALAR				/* text or number, kept as text */
 } OptionKind;
 
 typedef struct OptionSpec
 {
 	const char *name;
 	OptionKind	kind;
-	size_t		offset;			/* in SyncOptions, an int or bool */
+	size_t		offset;			/* in SyncOptions: an int, a bool or text */
 	const char *values[5];		/* of an enum, in its order */
 } OptionSpec;
 
@@ -43,15 +45,19 @@ typedef struct OptionSpec
 static const OptionSpec option_specs[] = {
 	{"batch_rows", OPTION_INTEGER, FIELD(batch_rows), {NULL}},
 	{"check", OPTION_ENUM, FIELD(check), {"count", "quick", "full", "none", NULL}},
+	{"deletes", OPTION_ENUM, FIELD(deletes), {"auto", "ignore", NULL}},
 	{"file_mode", OPTION_MODE, FIELD(file_mode), {NULL}},
 	{"foreign_keys", OPTION_BOOL, FIELD(foreign_keys), {NULL}},
 	{"indexes", OPTION_BOOL, FIELD(indexes), {NULL}},
 	{"journal_mode", OPTION_ENUM, FIELD(journal_mode), {"delete", "wal", NULL}},
+	{"lookback", OPTION_SCALAR, FIELD(lookback), {NULL}},
 	{"nan", OPTION_ENUM, FIELD(nan), {"null", "text", "error", NULL}},
 	{"numeric", OPTION_ENUM, FIELD(numeric), {"text", "real", NULL}},
+	{"on_schema_change", OPTION_ENUM, FIELD(on_schema_change), {"alter", "error", NULL}},
 	{"page_size", OPTION_PAGE_SIZE, FIELD(page_size), {NULL}},
 	{"row_security", OPTION_BOOL, FIELD(row_security), {NULL}},
 	{"run_timeout", OPTION_DURATION, FIELD(run_timeout), {NULL}},
+	{"start_after", OPTION_SCALAR, FIELD(start_after), {NULL}},
 	{"strict", OPTION_BOOL, FIELD(strict), {NULL}},
 	{"synchronous", OPTION_ENUM, FIELD(synchronous), {"extra", "full", "normal", NULL}},
 	{"timestamps", OPTION_ENUM, FIELD(timestamps), {"text", "unix", "unix_us", NULL}},
@@ -134,6 +140,9 @@ wrong_value(const OptionSpec *spec, const JsonbValue *value)
 			break;
 		case OPTION_DURATION:
 			appendStringInfoString(&valid, "an interval such as \"10 min\", or a number of seconds, up to 24 days");
+			break;
+		case OPTION_SCALAR:
+			appendStringInfo(&valid, "text of 1 to %d bytes, numbers", OPTION_TEXT - 1);
 			break;
 	}
 	ereport(ERROR,
@@ -243,6 +252,17 @@ set_option(SyncOptions *options, const OptionSpec *spec, const JsonbValue *value
 				wrong_value(spec, value);
 			*field = (int) number;
 			break;
+
+		case OPTION_SCALAR:
+			{
+				char	   *text = scalar_text(value);
+
+				if ((value->type != jbvString && value->type != jbvNumeric) ||
+					*text == '\0' || strlen(text) >= OPTION_TEXT)
+					wrong_value(spec, value);
+				strcpy((char *) field, text);
+			}
+			break;
 	}
 }
 
@@ -280,4 +300,15 @@ options_parse(Jsonb *json, SyncOptions *options)
 				 errmsg("options \"strict\" and \"nan\" contradict each other"),
 				 errdetail("A REAL column of a STRICT table cannot hold the text 'NaN'."),
 				 errhint("Use nan => \"null\" or nan => \"error\".")));
+}
+
+char *
+options_fingerprint(const SyncOptions *options, const char *filter)
+{
+	const char *text = psprintf("%d %d %d %d %s", options->timestamps, options->uuid,
+								options->numeric, options->nan, filter ? filter : "");
+
+	return psprintf("%016llx",
+					(unsigned long long) DatumGetUInt64(hash_any_extended((const unsigned char *) text,
+																		  strlen(text), 0)));
 }

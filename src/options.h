@@ -57,6 +57,20 @@ typedef enum SynchronousKind
 	SYNCHRONOUS_NORMAL
 } SynchronousKind;
 
+typedef enum DeletesKind
+{
+	DELETES_AUTO,				/* rows that are gone go from the file, too */
+	DELETES_IGNORE
+} DeletesKind;
+
+typedef enum SchemaChange
+{
+	SCHEMA_CHANGE_ALTER,		/* the target follows the source */
+	SCHEMA_CHANGE_ERROR			/* the run stops */
+} SchemaChange;
+
+#define OPTION_TEXT		128		/* bytes, with the terminator */
+
 /* No pointers: a run's options travel between processes by memcpy. */
 typedef struct SyncOptions
 {
@@ -77,6 +91,12 @@ typedef struct SyncOptions
 	int			file_mode;		/* permission bits */
 	bool		row_security;	/* export only the rows the owner may see */
 
+	/* what a run that goes on reads */
+	DeletesKind deletes;
+	SchemaChange on_schema_change;
+	char		lookback[OPTION_TEXT];	/* interval or number; empty: none */
+	char		start_after[OPTION_TEXT];	/* first position; empty: none */
+
 	/* pace and faults */
 	int			batch_rows;		/* 0: no limit of its own */
 	int			run_timeout;	/* ms, 0: none */
@@ -87,5 +107,8 @@ typedef struct SyncOptions
  * wrong value is an error (22023) that lists the valid ones.
  */
 extern void options_parse(Jsonb *json, SyncOptions *options);
+
+/* The same as long as rows become the same values. */
+extern char *options_fingerprint(const SyncOptions *options, const char *filter);
 
 #endif							/* LFSYNC_OPTIONS_H */

@@ -23,6 +23,9 @@ typedef struct SyncOrder
 	char	   *file;			/* as given */
 	List	   *key_columns;	/* char *; NIL: the primary key */
 	char	   *filter;			/* NULL: all rows */
+	List	   *cursor_columns; /* char *; NIL: none */
+	char	   *mapping;		/* json text, NULL: none */
+	bool		reset;			/* start from nothing */
 	char	   *search_path;	/* for names in query and filter */
 	char	   *export_directory;	/* the caller's settings: a session may have */
 	int			batch_bytes;	/* its own */
@@ -44,6 +47,9 @@ typedef struct OrderSegment
 	Size		result_len;
 	char		data[FLEXIBLE_ARRAY_MEMBER];	/* order, then result */
 } OrderSegment;
+
+/* Does the run's mode leave a table for later runs to go on with? */
+extern bool order_goes_on(const SyncOrder *order);
 
 /* Creates the segment; it goes with the current resource owner. */
 extern dsm_segment *order_send(const SyncOrder *order);

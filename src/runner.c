@@ -57,8 +57,13 @@
 
 PGDLLEXPORT void lfsync_runner_main(Datum arg);
 
-/* A ring of 16 MB: containers often have no more than 64 MB of /dev/shm. */
-#define PAGE_BUFFERS	16
+/*
+ * Pages of a new file travel in few and small buffers, which stay in the
+ * processors' caches; a batch fills one.  Containers often have no more than
+ * 64 MB of /dev/shm.
+ */
+#define PAGE_BUFFERS	4
+#define PAGE_BUFFER_PART	8	/* of batch_bytes */
 #define IMAGE_BUFFERS	2
 
 static Run *current_run = NULL;
@@ -66,7 +71,7 @@ static volatile sig_atomic_t got_sigterm = false;
 static volatile sig_atomic_t timed_out = false;
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
-static const SyncMode *const modes[] = {&mode_full};
+static const SyncMode *const modes[] = {&mode_full, &mode_incremental, &mode_merge};
 
 const SyncMode *
 find_mode(const char *name)
@@ -74,6 +79,9 @@ find_mode(const char *name)
 	StringInfoData list;
 
 	initStringInfo(&list);
+	/* not a way to export anything, so not one to choose */
+	if (strcmp(mode_verify.name, name) == 0)
+		return &mode_verify;
 	for (size_t i = 0; i < lengthof(modes); i++)
 	{
 		if (strcmp(modes[i]->name, name) == 0)
@@ -208,7 +216,7 @@ open_target(Run *run)
 	OpenReply	reply;
 	StringInfoData message;
 	const SyncOptions *options = &run->order->options;
-	Size		ring = 2 * (Size) lfsync_batch_bytes * 1024;
+	Size		batch_size = (Size) lfsync_batch_bytes * 1024;
 	ListCell   *lc;
 
 	StartTransactionCommand();
@@ -227,16 +235,18 @@ open_target(Run *run)
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
 
 	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
-								  ring / PAGE_BUFFERS);
+								  batch_size / PAGE_BUFFER_PART);
 	channel_begin(run->channel, MESSAGE_OPEN);
 	message_put_open(&run->channel->message, &request);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_OPENED, &message);
 	message_get_opened(&message, &reply);
 	run->disposition = reply.disposition;
-	run->order->in_place = reply.disposition == DISPOSITION_IN_PLACE;
+	run->states = reply.states;
+	run->order->in_place = reply.disposition == DISPOSITION_IN_PLACE ||
+		order_goes_on(run->order);
 	if (run->disposition == DISPOSITION_IN_PLACE)
-		channel_resize(run->channel, IMAGE_BUFFERS, ring / IMAGE_BUFFERS);
+		channel_enlarge(run->channel, IMAGE_BUFFERS, batch_size);
 
 	StartTransactionCommand();
 	foreach(lc, reply.owners)
@@ -320,6 +330,76 @@ identify(Run *run)
 	MemoryContextSwitchTo(oldcontext);
 }
 
+const TargetState *
+run_find_state(const Run *run, const char *table_name)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->states)
+	{
+		TargetState *state = (TargetState *) lfirst(lc);
+
+		if (mapping_same_name(state->table_name, table_name))
+			return state;
+	}
+	return NULL;
+}
+
+void
+run_forget_tables(Run *run)
+{
+	run->tables = NIL;
+	run->finish.tables = NIL;
+	run->not_carried = NIL;
+}
+
+void
+run_count_oddities(Run *run, const Source *source)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		run->nan_values += source->values[i].nan_count;
+		run->negative_zeros += source->values[i].negative_zero_count;
+		run->cut_fractions += source->values[i].cut_fraction_count;
+	}
+}
+
+static void
+add_counts(Run *run)
+{
+	ListCell   *lc;
+
+	run->counts.rows_inserted = run->counts.rows_updated = run->counts.rows_deleted = 0;
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+
+		run->counts.rows_inserted += table->counts.inserted;
+		run->counts.rows_updated += table->counts.updated;
+		run->counts.rows_deleted += table->counts.deleted;
+		run->position_to = table->mapping->table->position;
+	}
+	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
+}
+
+/* What a mode wants to know before the transaction that reads. */
+static void
+look_before(Run *run, const SyncMode *mode)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactReadOnly = true;
+	SPI_connect();
+	slot_set_phase(run->slot, "locking");
+	PushActiveSnapshot(GetCatalogSnapshot(InvalidOid));
+	identify(run);
+	mode->before(run);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+}
+
 /* Everything that needs the source, in one read-only transaction. */
 static void
 read_source(Run *run, const SyncMode *mode)
@@ -354,6 +434,7 @@ read_source(Run *run, const SyncMode *mode)
 	waited = run->channel->wait_us - waited;
 	run->counts.wait_us = waited;
 	run->counts.scan_us = INSTR_TIME_GET_MICROSEC(elapsed) - waited;
+	add_counts(run);
 
 	PopActiveSnapshot();
 	SPI_finish();
@@ -388,13 +469,29 @@ finish_target(Run *run)
 	channel_destroy(run->channel);
 }
 
+static void
+put_texts(StringInfo json, const char *name, List *texts)
+{
+	ListCell   *lc;
+
+	if (texts == NIL)
+		return;
+	appendStringInfo(json, ", \"%s\": [", name);
+	foreach(lc, texts)
+	{
+		if (lc != list_head(texts))
+			appendStringInfoString(json, ", ");
+		escape_json(json, slot_text((char *) lfirst(lc)));
+	}
+	appendStringInfoChar(json, ']');
+}
+
 /* Every loss or oddity, counted; empty if there was none. */
 static char *
 notes_json(Run *run)
 {
 	StringInfoData json;
-	ListCell   *lc;
-	bool		first = true;
+	List	   *structure;
 
 	initStringInfo(&json);
 	if (run->nan_values > 0)
@@ -403,19 +500,11 @@ notes_json(Run *run)
 		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
 	if (run->cut_fractions > 0)
 		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
-	if (run->not_carried || run->writer_notes)
-	{
-		appendStringInfo(&json, ", \"structure_count\": %d, \"structure\": [",
-						 list_length(run->not_carried) + list_length(run->writer_notes));
-		foreach(lc, list_concat_copy(run->not_carried, run->writer_notes))
-		{
-			if (!first)
-				appendStringInfoString(&json, ", ");
-			escape_json(&json, slot_text((char *) lfirst(lc)));
-			first = false;
-		}
-		appendStringInfoChar(&json, ']');
-	}
+	put_texts(&json, "run", run->notes);
+	structure = list_concat_copy(run->not_carried, run->writer_notes);
+	if (structure)
+		appendStringInfo(&json, ", \"structure_count\": %d", list_length(structure));
+	put_texts(&json, "structure", structure);
 	return psprintf("{%s}", json.len > 0 ? json.data + 2 : "");
 }
 
@@ -427,16 +516,23 @@ tables_json(Run *run)
 	ListCell   *lc;
 
 	initStringInfo(&json);
-	foreach(lc, run->finish.tables)
+	foreach(lc, run->tables)
 	{
-		TargetTable *table = (TargetTable *) lfirst(lc);
+		RunTable   *table = (RunTable *) lfirst(lc);
+		const TableCounts *counts = &table->counts;
+		ApplyKind	apply = table->mapping->table->apply;
 
 		appendStringInfoString(&json, json.len ? ", " : "{");
-		escape_json(&json, slot_text(table->name));
-		appendStringInfo(&json, ": {\"rows_read\": " INT64_FORMAT
-						 ", \"rows_inserted\": " INT64_FORMAT
-						 ", \"rows_updated\": 0, \"rows_deleted\": 0}",
-						 table->rows, table->rows);
+		escape_json(&json, slot_text(table->mapping->table->name));
+		appendStringInfo(&json, apply == APPLY_VERIFY ?
+						 ": {\"missing\": " INT64_FORMAT ", \"different\": " INT64_FORMAT
+						 ", \"extra\": " INT64_FORMAT ", \"rows_source\": " INT64_FORMAT
+						 ", \"rows_target\": " INT64_FORMAT "}" :
+						 ": {\"rows_inserted\": " INT64_FORMAT ", \"rows_updated\": " INT64_FORMAT
+						 ", \"rows_deleted\": " INT64_FORMAT ", \"rows_read\": " INT64_FORMAT "}",
+						 counts->inserted, counts->updated, counts->deleted,
+						 apply == APPLY_FILL ? counts->inserted : run->counts.rows_read,
+						 counts->rows);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
@@ -488,6 +584,8 @@ run_order(Run *run)
 	MemoryContextSwitchTo(run->context);
 
 	open_target(run);
+	if (mode->before)
+		look_before(run, mode);
 	read_source(run, mode);
 	slot_set_phase(run->slot, "completing");
 	finish_target(run);

@@ -9,8 +9,19 @@
 #define LFSYNC_RUNNER_H
 
 #include "channel.h"
+#include "mapping.h"
 #include "order.h"
 #include "progress.h"
+
+/* A source and the table it becomes. */
+typedef struct RunTable
+{
+	Source	   *source;			/* in rowid order */
+	Source	   *heap_source;	/* in the table's own order, or NULL */
+	Mapping    *mapping;
+	const TargetState *state;	/* of the table in the file, or NULL */
+	TableCounts counts;
+} RunTable;
 
 typedef struct Run
 {
@@ -20,7 +31,9 @@ typedef struct Run
 	SyncOrder  *order;
 	Channel    *channel;
 	MemoryContext context;		/* lives as long as the run */
-	Disposition disposition;	/* what the writer found at the target */
+	Disposition disposition;	/* what the writer found at the target ... */
+	List	   *states;			/* ... and of which tables (TargetState) */
+	List	   *tables;			/* of RunTable: set by prepare() */
 	FinishRequest finish;		/* filled in by the mode */
 	bool		published;		/* the writer has finished ... */
 	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */
@@ -29,25 +42,42 @@ typedef struct Run
 	int64		negative_zeros;
 	int64		cut_fractions;
 	List	   *not_carried;	/* of char *, UTF-8 */
+	char	   *position_from;	/* for the history, may be NULL */
+	char	   *position_to;
+	List	   *notes;			/* of char *: what else there is to say, UTF-8 */
 } Run;
 
 /*
  * How a run finds what to write.  prepare() runs in the run's read-only
  * transaction and takes every lock, but no snapshot; scan() runs under the
- * snapshot and sends rows to the writer.
+ * snapshot and sends rows to the writer.  before(), if there is one, runs in a
+ * read-only transaction of its own before that.
  */
 typedef struct SyncMode
 {
 	const char *name;
+	void		(*before) (Run *run);
 	void		(*prepare) (Run *run);
 	void		(*scan) (Run *run);
 } SyncMode;
 
 extern const SyncMode mode_full;
+extern const SyncMode mode_incremental;
+extern const SyncMode mode_merge;
+extern const SyncMode mode_verify;
 
 /* Registers a runner for a claimed slot; false if no worker is free. */
 extern bool runner_start(const SlotHandle *handle,
 						 BackgroundWorkerHandle **worker);
+
+/* What the type policy has changed in a source that was read. */
+extern void run_count_oddities(Run *run, const Source *source);
+
+/* What the file says of a table; NULL if it has none. */
+extern const TargetState *run_find_state(const Run *run, const char *table_name);
+
+/* Undoes a mode's prepare(). */
+extern void run_forget_tables(Run *run);
 
 /* The mode of this name; an error (22023) that lists them if there is none. */
 extern const SyncMode *find_mode(const char *name);

@@ -136,6 +136,34 @@ source_estimate(Source *source)
 	return rows;
 }
 
+/* Below this nobody would miss an index. */
+#define SMALL_TABLE		10000	/* rows */
+
+static bool
+reads_all(const Plan *plan)
+{
+	if (plan == NULL)
+		return false;
+	if ((IsA(plan, Sort) || IsA(plan, SeqScan)) && plan->plan_rows > SMALL_TABLE)
+		return true;
+	return reads_all(plan->lefttree) || reads_all(plan->righttree);
+}
+
+bool
+source_reads_all(Source *source)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(source->plan);
+	bool		all = false;
+
+	if (plan != NULL)
+	{
+		all = reads_all(linitial_node(PlannedStmt, plan->stmt_list)->planTree);
+		/* a plan that is not saved has no resource owner */
+		ReleaseCachedPlan(plan, NULL);
+	}
+	return all;
+}
+
 static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
 {

@@ -61,6 +61,9 @@ extern void source_lock_children(Oid relid);
 /* The planner's estimate of the rows; needs an active snapshot. */
 extern double source_estimate(Source *source);
 
+/* Does its plan read or sort a whole table that is not small? */
+extern bool source_reads_all(Source *source);
+
 /*
  * True if ANALYZE found the rows of a table to lie in the order of a column,
  * by and large.

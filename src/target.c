@@ -29,6 +29,7 @@ static RunSlot *run_slot = NULL;
 static int	busy_limit_ms;
 static struct timeval busy_since;
 static int	last_code = 0;
+static bool was_busy = false;
 static void (*tidy_up) (sqlite3 *db) = NULL;
 
 void
@@ -79,6 +80,7 @@ busy_callback(void *arg, int count)
 		return 0;
 	}
 	pg_atomic_write_u32(&run_slot->file_busy, 1);
+	was_busy = true;
 	pg_usleep(BUSY_SLEEP_US);
 	return 1;
 }
@@ -390,6 +392,15 @@ void
 target_lock_taken(void)
 {
 	pg_atomic_write_u32(&run_slot->file_busy, 0);
+}
+
+bool
+target_was_busy(void)
+{
+	bool		busy = was_busy;
+
+	was_busy = false;
+	return busy;
 }
 
 void

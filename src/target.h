@@ -55,6 +55,9 @@ extern void target_on_abandon(void (*function) (sqlite3 *db));
 extern void target_set_phase(const char *phase);
 extern void target_lock_taken(void);
 
+/* Had we to wait for a lock since this was last asked? */
+extern bool target_was_busy(void);
+
 /*
  * Statements; "what" completes "SQLite failed while ...".  Results are
  * palloc'd.
@@ -87,6 +90,8 @@ extern void target_write_bookkeeping(sqlite3 *db, const FinishRequest *request);
 /* Both return or raise what they find; notes are char *. */
 extern List *target_create_indexes(sqlite3 *db, const TargetTable *table,
 								   const char *table_name, bool in_place);
+extern bool target_has_index(sqlite3 *db, const char *name,
+							 const char *table_name);
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
 extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 
@@ -144,10 +149,41 @@ extern void target_copy_over(const char *from, const TargetPath *target,
  * batch, and put in place of the old ones in one transaction.
  */
 extern void target_begin_in_place(sqlite3 *db, const SyncOptions *options);
+
+/* The same for a run that only looks. */
+extern void target_begin_verify(sqlite3 *db);
+/* A transaction that holds the file's write lock from here on, and its end. */
+extern void target_begin_write(sqlite3 *db);
+extern void target_commit(sqlite3 *db);
+
+/* A batch's image as database "image", outside of transactions. */
+extern void target_attach_image(sqlite3 *db, void *image, sqlite3_int64 size);
+extern void target_detach_image(sqlite3 *db);
+
 extern void target_begin_table(sqlite3 *db, const TargetTable *table);
 extern void target_apply_image(sqlite3 *db, const TargetTable *table,
 							   void *image, sqlite3_int64 size, int64 nrows);
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
+
+/* target_sync.c */
+
+/*
+ * The table that batches arrive for from now on: kept in sync where it is, or
+ * compared.  Adds columns and indexes that are missing; raises 42804 where it
+ * does not fit.
+ */
+extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
+							  const SyncOptions *options, TableReply *reply);
+
+/* Applies a batch; image NULL: a range without rows. */
+extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
+							  int64 nrows, bool keyed, const BatchEnd *end);
+
+/* Over all batches of this table so far. */
+extern void target_sync_counts(TableCounts *counts);
+
+/* No more batches: gives the statements back. */
+extern void target_end_sync(sqlite3 *db);
 
 #endif							/* LFSYNC_TARGET_H */

@@ -60,6 +60,57 @@ target_examine_table(sqlite3 *db, const char *name, bool have_state)
 	sqlite3_free(quoted);
 }
 
+static char *
+column_text(sqlite3_stmt *stmt, int column)
+{
+	const char *text = (const char *) sqlite3_column_text(stmt, column);
+
+	return text ? pstrdup(text) : NULL;
+}
+
+/* Those of the run's tables that are there, and known to _lfsync_state. */
+static List *
+read_states(sqlite3 *db, List *tables)
+{
+	static const char what[] = "reading _lfsync_state";
+	sqlite3_stmt *stmt = target_prepare(db, "SELECT table_name, job, mode, source, source_fingerprint, "
+										"system_identifier, timeline, database, position, rows "
+										"FROM _lfsync_state JOIN sqlite_schema ON type = 'table' "
+										"AND name = table_name COLLATE NOCASE "
+										"WHERE table_name = ?1 COLLATE NOCASE", what);
+	List	   *states = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		int			rc;
+
+		sqlite3_bind_text(stmt, 1, (char *) lfirst(lc), -1, SQLITE_STATIC);
+		rc = sqlite3_step(stmt);
+		if (rc == SQLITE_ROW)
+		{
+			TargetState *state = palloc0(sizeof(TargetState));
+
+			state->table_name = column_text(stmt, 0);
+			state->job = column_text(stmt, 1);
+			state->mode = column_text(stmt, 2);
+			state->source = column_text(stmt, 3);
+			state->fingerprint = column_text(stmt, 4);
+			state->system_identifier = column_text(stmt, 5);
+			state->timeline = sqlite3_column_int(stmt, 6);
+			state->database = column_text(stmt, 7);
+			state->position = column_text(stmt, 8);
+			state->rows = sqlite3_column_int64(stmt, 9);
+			states = lappend(states, state);
+		}
+		else if (rc != SQLITE_DONE)
+			target_error(db, rc, what);
+		sqlite3_reset(stmt);
+	}
+	sqlite3_finalize(stmt);
+	return states;
+}
+
 void
 target_examine(const TargetPath *target, const OpenRequest *request,
 			   OpenReply *reply)
@@ -101,9 +152,11 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	{
 		reply->owners = target_query_texts(db, "SELECT DISTINCT owner FROM _lfsync_state",
 										   NULL, "reading _lfsync_state");
-		if (target_query_int(db, "SELECT count(*) FROM _lfsync_state WHERE mode <> 'full' OR job IS NOT NULL",
+		/* a file that is synced in place is never renamed over */
+		if (target_query_int(db, "SELECT count(*) FROM _lfsync_state WHERE mode <> 'full'",
 							 "reading _lfsync_state", 0) > 0)
 			others = true;
+		reply->states = read_states(db, request->tables);
 	}
 
 	schema_cookie = (uint32) target_query_int(db, "PRAGMA main.schema_version",

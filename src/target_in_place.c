@@ -80,9 +80,8 @@ hidden_name(const char *name)
 	return psprintf("%s%0*x_%s", HIDDEN_PREFIX, HIDDEN_DIGITS, hidden_number, name);
 }
 
-/* A transaction that holds the file's write lock from here on. */
-static void
-begin_write(sqlite3 *db)
+void
+target_begin_write(sqlite3 *db)
 {
 	int			rc;
 
@@ -98,8 +97,8 @@ begin_write(sqlite3 *db)
 	target_lock_taken();
 }
 
-static void
-commit(sqlite3 *db)
+void
+target_commit(sqlite3 *db)
 {
 	int			rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
 
@@ -107,6 +106,20 @@ commit(sqlite3 *db)
 	if (rc != SQLITE_OK)
 		target_error(db, rc, "committing");
 	target_lock_taken();
+}
+
+static void
+attach_images(sqlite3 *db)
+{
+	target_run(db, psprintf("PRAGMA cache_size = -%d; ATTACH ':memory:' AS image", CACHE_KB),
+			   "preparing the file");
+	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+}
+
+void
+target_begin_verify(sqlite3 *db)
+{
+	attach_images(db);
 }
 
 void
@@ -121,11 +134,9 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	pg_prng_seed(&prng, GetCurrentTimestamp() ^ ((uint64) MyProcPid << 32));
 	hidden_number = pg_prng_uint32(&prng);
 
-	target_run(db, psprintf("PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
-							"ATTACH ':memory:' AS image",
-							synchronous[options->synchronous], CACHE_KB),
+	attach_images(db);
+	target_run(db, psprintf("PRAGMA synchronous = %s", synchronous[options->synchronous]),
 			   "preparing the file");
-	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 	/* in WAL mode there is none, and the mode is its owner's to choose */
 	mode = target_query_text(db, "PRAGMA main.journal_mode", "preparing the file");
 	truncating = mode != NULL && strcmp(mode, "delete") == 0;
@@ -140,33 +151,49 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	foreach(lc, leftovers)
 		target_run(db, psprintf("DROP TABLE %s", message_quote_name((char *) lfirst(lc))),
 				   "removing what an interrupted run has left");
-	commit(db);
+	target_commit(db);
 	target_on_abandon(drop_hidden);
 }
 
 void
 target_begin_table(sqlite3 *db, const TargetTable *table)
 {
-	begin_write(db);
+	target_begin_write(db);
 	target_run(db, psprintf("CREATE TABLE main.%s (%s)%s",
 							message_quote_name(hidden_name(table->name)),
 							table->body, table->strict ? " STRICT" : ""),
 			   "creating a table");
-	commit(db);
+	target_commit(db);
+}
+
+void
+target_attach_image(sqlite3 *db, void *image, sqlite3_int64 size)
+{
+	int			rc = sqlite3_deserialize(db, "image", image, size, size,
+										 SQLITE_DESERIALIZE_READONLY);
+
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "reading a batch");
+}
+
+/* Its memory goes back: an empty image, so that nobody reads it again. */
+void
+target_detach_image(sqlite3 *db)
+{
+	int			rc = sqlite3_deserialize(db, "image", NULL, 0, 0,
+										 SQLITE_DESERIALIZE_READONLY);
+
+	if (rc != SQLITE_OK)
+		target_error(db, rc, "letting go of a batch");
 }
 
 void
 target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
 				   sqlite3_int64 size, int64 nrows)
 {
-	int			rc;
-
 	/* deserialize outside of transactions, one image in each */
-	rc = sqlite3_deserialize(db, "image", image, size, size,
-							 SQLITE_DESERIALIZE_READONLY);
-	if (rc != SQLITE_OK)
-		target_error(db, rc, "reading a batch");
-	begin_write(db);
+	target_attach_image(db, image, size);
+	target_begin_write(db);
 	/* nothing but these words lets SQLite copy whole records */
 	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
 							message_quote_name(hidden_name(table->name)),
@@ -177,13 +204,8 @@ target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
 						(long long) sqlite3_changes64(db))));
-	commit(db);
-
-	/* its memory goes back: an empty image, so that nobody reads it again */
-	rc = sqlite3_deserialize(db, "image", NULL, 0, 0,
-							 SQLITE_DESERIALIZE_READONLY);
-	if (rc != SQLITE_OK)
-		target_error(db, rc, "letting go of a batch");
+	target_commit(db);
+	target_detach_image(db);
 }
 
 List *
@@ -192,6 +214,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 {
 	List	   *notes = NIL;
 	ListCell   *lc;
+	bool		work = false;
 
 	target_set_phase("creating indexes");
 	foreach(lc, request->tables)
@@ -199,19 +222,31 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		TargetTable *table = (TargetTable *) lfirst(lc);
 		char	   *hidden = hidden_name(table->name);
 
+		work = work || table->apply == APPLY_FILL || table->position != NULL;
+		if (table->apply != APPLY_FILL)
+			continue;
 		if (options->check != CHECK_NONE)
 			target_check_count(db, hidden, table->rows);
-		begin_write(db);
+		target_begin_write(db);
 		notes = list_concat(notes, target_create_indexes(db, table, hidden, true));
-		commit(db);
+		target_commit(db);
+	}
+
+	if (!work)
+	{
+		remove_journal(db);
+		target_on_abandon(NULL);
+		return NIL;
 	}
 
 	target_set_phase("publishing");
-	begin_write(db);
+	target_begin_write(db);
 	foreach(lc, request->tables)
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
+		if (table->apply != APPLY_FILL)
+			continue;
 		/* somebody may have made one of this name in the meantime */
 		target_examine_table(db, table->name, true);
 		/* legacy_alter_table is on: views that name the table stay as they are */
@@ -227,7 +262,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 	target_set_phase("checking");
 	target_check_file(db, options);
 	target_set_phase("publishing");
-	commit(db);
+	target_commit(db);
 	remove_journal(db);
 	target_on_abandon(NULL);
 	return notes;

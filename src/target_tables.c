@@ -79,17 +79,19 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		target_run(db, target_columns_sql, what);
 
 	forget = target_prepare(db, "DELETE FROM _lfsync_columns WHERE table_name = ?1 COLLATE NOCASE", what);
-	state = target_prepare(db, "INSERT INTO _lfsync_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, 1, ?10, "
+	state = target_prepare(db, "INSERT INTO _lfsync_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, 1, coalesce(?10, 0), "
 						   "strftime('%Y-%m-%d %H:%M:%f', 'now'), '" LFSYNC_VERSION "') "
 						   "ON CONFLICT (table_name) DO UPDATE SET job = ?2, mode = ?3, source = ?4, "
 						   "source_fingerprint = ?5, owner = ?6, system_identifier = ?7, timeline = ?8, "
-						   "database = ?9, position = NULL, generation = generation + 1, rows = ?10, "
+						   "database = ?9, position = ?11, generation = generation + 1, rows = coalesce(?10, rows), "
 						   "updated_at = excluded.updated_at, lfsync_version = excluded.lfsync_version", what);
 	column = target_prepare(db, "INSERT INTO _lfsync_columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", what);
 	foreach(lc, request->tables)
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
+		if (table->apply != APPLY_FILL && table->position == NULL)
+			continue;			/* it is as it was */
 		bind_text(forget, 1, table->name);
 		step_once(db, forget, what);
 
@@ -102,7 +104,12 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		bind_text(state, 7, request->identity.system_identifier);
 		sqlite3_bind_int(state, 8, request->identity.timeline);
 		bind_text(state, 9, request->identity.database);
-		sqlite3_bind_int64(state, 10, table->rows);
+		/* batches of a table kept in sync have counted for themselves */
+		if (table->apply == APPLY_FILL)
+			sqlite3_bind_int64(state, 10, table->rows);
+		else
+			sqlite3_bind_null(state, 10);
+		bind_text(state, 11, table->position);
 		step_once(db, state, what);
 
 		/* the table's own entry, with its comment, stands at ordinal 0 */
@@ -144,9 +151,9 @@ free_name(sqlite3 *db, const char *wanted)
 	}
 }
 
-/* Has the table an index of this name, the one that is about to be replaced? */
-static bool
-is_index_of(sqlite3 *db, const char *name, const char *table_name)
+/* Has the table an index of this name? */
+bool
+target_has_index(sqlite3 *db, const char *name, const char *table_name)
 {
 	char	   *sql = sqlite3_mprintf("SELECT 1 FROM sqlite_schema WHERE type = 'index' "
 									  "AND name = %Q COLLATE NOCASE AND tbl_name = %Q COLLATE NOCASE",
@@ -175,7 +182,7 @@ target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_n
 
 		/* in place the old table still has its own, and goes with it */
 		if (strcmp(name, index->name) != 0 &&
-			!(in_place && is_index_of(db, index->name, table->name)))
+			!(in_place && target_has_index(db, index->name, table->name)))
 			notes = lappend(notes, psprintf("index %s is named %s: the name was taken",
 											index->name, name));
 		if (in_place && index->unique)

@@ -159,11 +159,23 @@ handle_open(StringInfo message)
 	(void) channel_send(writer.channel);
 }
 
+/* since: when the batch came, or NULL where it matters to nobody */
 static void
-release_buffer(uint32 buffer)
+release_buffer(uint32 buffer, const instr_time *since)
 {
+	ReleasedMessage released = {buffer, 0, 0};
+
+	if (since)
+	{
+		instr_time	elapsed;
+
+		INSTR_TIME_SET_CURRENT(elapsed);
+		INSTR_TIME_SUBTRACT(elapsed, *since);
+		released.apply_us = INSTR_TIME_GET_MICROSEC(elapsed);
+		released.busy = target_was_busy();
+	}
 	channel_begin(writer.channel, MESSAGE_RELEASED);
-	message_put_int(&writer.channel->message, buffer);
+	message_put_bytes(&writer.channel->message, &released, sizeof(released));
 	(void) channel_send(writer.channel);
 }
 
@@ -179,7 +191,7 @@ handle_pages(StringInfo message)
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	pg_atomic_write_u64(&writer.slot->rows_written, pages.rows);
 	pg_atomic_fetch_add_u64(&writer.slot->batches_done, 1);
-	release_buffer(pages.buffer);
+	release_buffer(pages.buffer, NULL);
 }
 
 /* Kept until the pages are all there; the runner bounds them to a buffer. */
@@ -196,20 +208,37 @@ handle_late(StringInfo message)
 	rows->image = palloc(rows->size);
 	memcpy(rows->image, channel_buffer(writer.channel, late.buffer), rows->size);
 	writer.late = lappend(writer.late, rows);
-	release_buffer(late.buffer);
+	release_buffer(late.buffer, NULL);
 }
 
 static void
 handle_table(StringInfo message)
 {
+	TableReply	reply;
+
+	if (writer.table && writer.table->apply != APPLY_FILL)
+		target_end_sync(writer.db);
+	writer.table = message_get_table(message);
+
 	/* the first table of a run in place opens the file for it */
 	if (writer.db == NULL)
 	{
 		writer.db = target_open(writer.target.path, &writer.target);
-		target_begin_in_place(writer.db, &writer.request.options);
+		if (writer.table->apply == APPLY_VERIFY)
+			target_begin_verify(writer.db);
+		else
+			target_begin_in_place(writer.db, &writer.request.options);
 	}
-	writer.table = message_get_table(message);
-	target_begin_table(writer.db, writer.table);
+	if (writer.table->apply == APPLY_FILL)
+	{
+		target_begin_table(writer.db, writer.table);
+		return;
+	}
+	memset(&reply, 0, sizeof(reply));
+	target_begin_sync(writer.db, writer.table, &writer.request.options, &reply);
+	channel_begin(writer.channel, MESSAGE_TABLE_READY);
+	message_put_table_ready(&writer.channel->message, &reply);
+	(void) channel_send(writer.channel);
 }
 
 static void
@@ -219,7 +248,9 @@ handle_image(StringInfo message)
 	int64		size;
 	dsm_segment *segment = NULL;
 	void	   *data;
+	instr_time	start;
 
+	INSTR_TIME_SET_CURRENT(start);
 	message_get_bytes(message, &image, sizeof(image));
 	size = (int64) image.npages * writer.request.options.page_size;
 	if (image.buffer == WIDE_BUFFER)
@@ -234,14 +265,42 @@ handle_image(StringInfo message)
 	else
 		data = channel_buffer(writer.channel, image.buffer);
 
-	target_apply_image(writer.db, writer.table, data, size, image.nrows);
+	if (writer.table->apply == APPLY_FILL)
+		target_apply_image(writer.db, writer.table, data, size, image.nrows);
+	else
+	{
+		BatchEnd	end;
+
+		message_get_batch_end(message, &end, writer.table->nkeys);
+		target_sync_batch(writer.db, data, size, image.nrows, image.keyed, &end);
+	}
 	writer.bytes_written += size;
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	pg_atomic_fetch_add_u64(&writer.slot->batches_done, 1);
 	pg_atomic_fetch_add_u64(&writer.slot->rows_written, image.nrows);
-	release_buffer(image.buffer);
+	release_buffer(image.buffer, &start);
 	if (segment)
 		dsm_detach(segment);
+}
+
+static void
+handle_range(StringInfo message)
+{
+	BatchEnd	end;
+
+	message_get_batch_end(message, &end, writer.table->nkeys);
+	target_sync_batch(writer.db, NULL, 0, 0, false, &end);
+}
+
+static void
+handle_count(void)
+{
+	TableCounts counts;
+
+	target_sync_counts(&counts);
+	channel_begin(writer.channel, MESSAGE_COUNTED);
+	message_put_bytes(&writer.channel->message, &counts, sizeof(counts));
+	(void) channel_send(writer.channel);
 }
 
 static void
@@ -272,6 +331,8 @@ handle_finish(StringInfo message)
 					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
 							writer.target.path),
 					 errhint("Run again.")));
+		if (writer.table->apply != APPLY_FILL)
+			target_end_sync(writer.db);
 		reply.notes = target_swap(writer.db, &writer.request.options, &request);
 		target_close(writer.db);
 		writer.db = NULL;
@@ -326,6 +387,14 @@ serve(void)
 			case MESSAGE_IMAGE:
 				MemoryContextSwitchTo(message_context);
 				handle_image(&message);
+				break;
+			case MESSAGE_RANGE:
+				MemoryContextSwitchTo(message_context);
+				handle_range(&message);
+				break;
+			case MESSAGE_COUNT:
+				MemoryContextSwitchTo(message_context);
+				handle_count();
 				break;
 			case MESSAGE_FINISH:
 				MemoryContextSwitchTo(message_context);

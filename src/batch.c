@@ -1,0 +1,274 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  Rows of one table on their way to the writer, as images.
+ *
+ * A batch is what one SQLite transaction commits.  It ends when its buffer is
+ * full or when it has as many rows as a batch should have: option "batch_rows"
+ * says so, or in a table that is kept in sync, the time that the writer took
+ * for the last ones.  Others wait for the file's lock as long as a batch takes,
+ * so a slow one is followed by a smaller one, and the rows grow again as long
+ * as it goes quickly.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "batch.h"
+
+#define MAX_FETCH		4096	/* rows */
+
+/* Rows of the first batch of a table kept in sync, and of the smallest. */
+#define FIRST_ROWS		10000
+#define FEWEST_ROWS		100
+
+/* A batch that takes longer is followed by a smaller one; half: a larger one. */
+#define SLOW_BATCH_US	500000
+
+Batch *
+batch_create(Run *run)
+{
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	batch->run = run;
+	batch->builder_memory = palloc(image_builder_size(run->order->options.page_size));
+	batch->max_pages = run->channel->header->buffer_size / run->order->options.page_size;
+	return batch;
+}
+
+void
+batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
+				  BatchForm form, BatchDescribe describe, void *arg)
+{
+	batch->source = source;
+	batch->mapping = mapping;
+	batch->form = form;
+	batch->describe = describe;
+	batch->arg = arg;
+	batch->max_rows = batch->run->order->options.batch_rows;
+	if (describe && (batch->max_rows == 0 || batch->max_rows > FIRST_ROWS))
+		batch->max_rows = FIRST_ROWS;
+}
+
+void
+batch_refuse_row(const Source *source, int64 rowid, ImageResult result)
+{
+	if (result == IMAGE_ORDER)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("key value " INT64_FORMAT " of %s comes twice",
+						rowid, source->description),
+				 errhint("Choose other key columns.")));
+	if (result == IMAGE_TOO_LARGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a row of %s is too large for SQLite", source->description),
+				 errdetail("SQLite's limit is %d bytes for a row.", IMAGE_MAX_RECORD),
+				 errhint("Leave the row or the column out with lfsync_export_query().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the file has no page numbers left"),
+			 errhint("Use a larger \"page_size\".")));
+}
+
+/* A page of an image, which fills one buffer or segment from its start. */
+static void *
+next_page(void *arg, uint32_t pgno)
+{
+	Batch	   *batch = (Batch *) arg;
+
+	batch->total_pages++;
+	batch->npages++;
+	return batch->pages + (Size) (pgno - 1) * batch->run->order->options.page_size;
+}
+
+/* The one row of an image's schema; the root is known at its end. */
+static ImageSchemaEntry
+schema_entry(const Batch *batch)
+{
+	const Mapping *mapping = batch->mapping;
+	ImageSchemaEntry entry = {"table", mapping->table->name, mapping->table->name, 0,
+	batch->form == BATCH_KEYED ? mapping->image_sql : mapping->late_sql};
+
+	return entry;
+}
+
+static void
+begin_image(Batch *batch, char *memory, Size size)
+{
+	uint32		page_size = batch->run->order->options.page_size;
+	ImageSchemaEntry entry = schema_entry(batch);
+
+	batch->pages = memory;
+	batch->builder = image_init(batch->builder_memory, page_size,
+								size / page_size -
+								image_schema_pages(page_size, &entry, 1),
+								next_page, batch);
+	image_begin_table(batch->builder);
+	batch->nrows = 0;
+	batch->npages = 0;
+}
+
+static void
+begin_ring_image(Batch *batch)
+{
+	Channel    *channel = batch->run->channel;
+
+	batch->buffer = channel_take_buffer(channel);
+	begin_image(batch, channel_buffer(channel, batch->buffer),
+				channel->header->buffer_size);
+}
+
+/* What the last batch took says how large the next ones should be. */
+static void
+adapt(Batch *batch)
+{
+	Run		   *run = batch->run;
+	int			limit = run->order->options.batch_rows;
+	int64		rows = batch->max_rows;
+
+	if (run->channel->applied.apply_us == 0)
+		return;					/* none has come back since */
+	if (run->channel->applied.busy || run->channel->applied.apply_us > SLOW_BATCH_US)
+		rows /= 2;
+	else if (run->channel->applied.apply_us < SLOW_BATCH_US / 2)
+		rows *= 2;
+	run->channel->applied.apply_us = 0;
+	rows = Max(rows, FEWEST_ROWS);
+	batch->max_rows = (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX);
+}
+
+void
+batch_send(Batch *batch)
+{
+	Channel    *channel = batch->run->channel;
+	ImageSchemaEntry entry;
+	ImageMessage image;
+	ImageResult result;
+
+	if (batch->pages == NULL)
+		return;
+	entry = schema_entry(batch);
+	result = image_end_table(batch->builder, &entry.root);
+	/* a new cookie, or a kept statement would read the old image's root */
+	if (result == IMAGE_OK)
+		result = image_finish(batch->builder, &entry, 1, ++batch->cookie,
+							  &image.npages);
+	if (result != IMAGE_OK)
+		elog(ERROR, "could not finish an image: result %d", result);
+
+	image.buffer = batch->wide ? WIDE_BUFFER : batch->buffer;
+	image.segment = batch->wide ? dsm_segment_handle(batch->wide) : 0;
+	image.nrows = batch->nrows;
+	image.keyed = batch->form == BATCH_KEYED;
+	pg_atomic_write_u64(&batch->run->slot->batch_rows, batch->nrows);
+	pg_atomic_write_u64(&batch->run->slot->rows_read, batch->run->counts.rows_read);
+	channel_begin(channel, MESSAGE_IMAGE);
+	message_put_bytes(&channel->message, &image, sizeof(image));
+	if (batch->describe)
+	{
+		BatchEnd	end;
+
+		memset(&end, 0, sizeof(end));
+		batch->describe(batch->arg, &end);
+		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
+	}
+	channel_send(channel);
+	batch->run->counts.batches++;
+	batch->pages = NULL;
+	batch->nrows = 0;
+	if (batch->describe)
+		adapt(batch);
+}
+
+/*
+ * A row that fills more than a whole buffer gets a segment of its own, which
+ * the writer has to be done with before the next row.
+ */
+static void
+add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
+{
+	int			ncolumns = batch->source->ncolumns;
+	uint32		page_size = batch->run->order->options.page_size;
+	Size		size = 0;
+	ImageResult result;
+
+	for (int i = 0; i < ncolumns; i++)
+		size += 16 + (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB ?
+					  values[i].len : 0);
+	/* overflow pages lose 4 bytes each; schema and tree take a few pages */
+	size += size / 64 + strlen(batch->mapping->late_sql) +
+		strlen(batch->mapping->image_sql) + 16 * page_size;
+	size = TYPEALIGN(page_size, size);
+
+	batch->wide = channel_create_segment(size, "a wide row",
+										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
+	begin_image(batch, dsm_segment_address(batch->wide), size);
+	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	if (result != IMAGE_OK)
+		batch_refuse_row(batch->source, rowid, result);
+	batch->nrows = 1;
+	batch_send(batch);
+	channel_await_wide(batch->run->channel);
+	dsm_detach(batch->wide);
+	batch->wide = NULL;
+}
+
+void
+batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
+{
+	int			ncolumns = batch->source->ncolumns;
+	ImageResult result;
+
+	if (batch->pages != NULL && batch->max_rows > 0 && batch->nrows >= batch->max_rows)
+		batch_send(batch);
+	if (batch->pages == NULL)
+		begin_ring_image(batch);
+	if (batch->form == BATCH_NUMBERED)
+		rowid = batch->nrows + 1;
+	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	if (result == IMAGE_FULL && batch->nrows > 0)
+	{
+		batch_send(batch);
+		begin_ring_image(batch);
+		result = image_add_row(batch->builder, rowid, values, ncolumns);
+	}
+	if (result == IMAGE_FULL)
+	{
+		/* not even an empty buffer takes it */
+		channel_give_back(batch->run->channel, batch->buffer);
+		add_wide_row(batch, rowid, values);
+	}
+	else if (result != IMAGE_OK)
+		batch_refuse_row(batch->source, rowid, result);
+	else
+		batch->nrows++;
+	batch->total_rows++;
+}
+
+/*
+ * As many rows as fit into the image that is open, if they are like the ones
+ * before; if it is full, not before there is another buffer: better to wait
+ * here than with a page of the table pinned.
+ */
+long
+batch_before_fetch(void *arg)
+{
+	Batch	   *batch = (Batch *) arg;
+	Run		   *run = batch->run;
+	int64		rows = batch->total_rows + 1;
+	int64		room = 0;		/* pages */
+
+	CHECK_FOR_INTERRUPTS();
+	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
+	if (batch->pages != NULL)
+		room = (int64) batch->max_pages - batch->npages;
+	if (room * rows <= batch->total_pages)
+	{
+		channel_wait_buffer(run->channel);
+		room = batch->max_pages;
+	}
+	return Max(1, Min(room * rows / (batch->total_pages + 1), MAX_FETCH));
+}

@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.h
+ *	  Rows of one table on their way to the writer, as images.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LFSYNC_BATCH_H
+#define LFSYNC_BATCH_H
+
+#include "mapping.h"
+#include "runner.h"
+
+typedef enum BatchForm
+{
+	BATCH_KEYED,				/* as in the target: whole records can be
+								 * copied; rows in ascending rowid order */
+	BATCH_NUMBERED				/* in any order, the key is a value like any
+								 * other */
+} BatchForm;
+
+typedef struct Batch Batch;
+
+/*
+ * Fills in what goes with an image of a table kept in sync, as it is about to
+ * leave.
+ */
+typedef void (*BatchDescribe) (void *arg, BatchEnd *end);
+
+struct Batch
+{
+	Run		   *run;
+	const Source *source;
+	const Mapping *mapping;
+	BatchForm	form;
+	BatchDescribe describe;		/* NULL in a table that is filled */
+	void	   *arg;
+	int			nrows;			/* in the image being built */
+	int			max_rows;		/* adapts to the writer's speed */
+
+	/* the image being built */
+	ImageBuilder *builder;
+	void	   *builder_memory;
+	char	   *pages;			/* NULL: none */
+	uint32		buffer;
+	uint32		npages;			/* handed out */
+	uint32		max_pages;
+	dsm_segment *wide;			/* a segment for one row, or NULL */
+	uint32		cookie;			/* schema cookie of the last image */
+
+	/* over all images, for the mean row */
+	int64		total_rows;
+	int64		total_pages;
+};
+
+extern Batch *batch_create(Run *run);
+
+/* The rows that follow are for this table; tells the writer nothing. */
+extern void batch_begin_table(Batch *batch, const Source *source,
+							  const Mapping *mapping, BatchForm form,
+							  BatchDescribe describe, void *arg);
+
+/*
+ * Adds a row; whenever the image is full it is sent first.  A numbered batch
+ * needs no rowid.  In a keyed one the alias is NULL in values.
+ */
+extern void batch_add_row(Batch *batch, int64 rowid, const ImageValue *values);
+
+/* Sends what there is, if there is anything. */
+extern void batch_send(Batch *batch);
+
+/* SourceBeforeFetch: as many rows as there is room for, waiting for some. */
+extern long batch_before_fetch(void *batch);
+
+/* Raises the error that a result other than IMAGE_OK means for a row. */
+pg_noreturn extern void batch_refuse_row(const Source *source, int64 rowid,
+										 ImageResult result);
+
+#endif							/* LFSYNC_BATCH_H */

@@ -1,0 +1,419 @@
+/*-------------------------------------------------------------------------
+ *
+ * mode_merge.c
+ *	  The whole source compared with the target, range by range.
+ *
+ * Both sides go through the key in one order, SQLite's.  A batch covers the
+ * range from behind the last key of the one before to its own last key: its
+ * rows are upserted, what else the range holds in the target is deleted.
+ *
+ * A merge that was broken off goes on behind its last range, and comes round
+ * to the ranges before it at the end: rows there may have changed since.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "batch.h"
+#include "lfsync.h"
+#include "sync.h"
+
+PG_FUNCTION_INFO_V1(lfsync_stored);
+
+typedef struct MergeScan
+{
+	Run		   *run;
+	RunTable   *table;
+	Source	   *source;			/* in key order */
+	Batch	   *batch;
+	Position   *position;		/* that batches commit; NULL: none */
+
+	KeptKey		last;			/* of the last row taken */
+	KeyBound	after;			/* where the range that is being filled begins */
+	KeyBound	limit;			/* where the scan ends */
+	ImageValue *current;		/* the row that is being added */
+	bool		ending;			/* no more rows: the range goes up to the limit */
+} MergeScan;
+
+/* Options of the run, for lfsync_stored(). */
+static SyncOptions *stored_options = NULL;
+
+/*-------------------------------------------------------------------------
+ * SQLite's order, in PostgreSQL
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * lfsync_stored(value anyelement) returns bytea
+ *
+ * The bytes of a value as the target holds it, whose order is SQLite's.  For
+ * queries of runs only: it follows their options.
+ */
+Datum
+lfsync_stored(PG_FUNCTION_ARGS)
+{
+	ValueColumn *column = (ValueColumn *) fcinfo->flinfo->fn_extra;
+	ImageValue	value;
+
+	if (stored_options == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("lfsync_stored() is for lfsync's own queries")));
+	if (column == NULL)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		column = palloc0(sizeof(ValueColumn));
+		value_prepare(column, get_fn_expr_argtype(fcinfo->flinfo, 0), -1, stored_options);
+		MemoryContextSwitchTo(oldcontext);
+		fcinfo->flinfo->fn_extra = column;
+	}
+	column->convert(column, PG_GETARG_DATUM(0), &value);
+	if (value.kind != IMAGE_TEXT && value.kind != IMAGE_BLOB)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a key value is not stored as text"),
+				 errhint("Choose other key columns.")));
+	PG_RETURN_BYTEA_P(cstring_to_text_with_len(value.u.data, value.len));
+}
+
+/* How a key column sorts as SQLite sorts what it becomes. */
+static char *
+order_expression(const RunTable *table, int key)
+{
+	const SourceColumn *column = &table->source->columns[key];
+	const char *name = quote_identifier(column->name);
+	const char *stored = table->mapping->table->columns[key].sqlite_type;
+	Oid			type = getBaseType(column->typid);
+
+	if (strcmp(stored, "INTEGER") == 0 || strcmp(stored, "REAL") == 0 ||
+		type == BYTEAOID || type == UUIDOID)
+		return pstrdup(name);
+	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
+		return psprintf("%s COLLATE pg_catalog.\"C\"", name);
+	return psprintf("%s(%s)", lfsync_function("lfsync_stored"), name);
+}
+
+/*
+ * A key value as SQLite has it, as a literal to compare such an expression
+ * with; NULL if there is no way back.
+ */
+static char *
+order_literal(const RunTable *table, int key, const ImageValue *value)
+{
+	Oid			type = getBaseType(table->source->columns[key].typid);
+	char	   *hex;
+
+	switch (value->kind)
+	{
+		case IMAGE_INTEGER:
+			if (type == BOOLOID)
+				return pstrdup(value->u.i ? "true" : "false");
+			if (type != INT2OID && type != INT4OID && type != INT8OID &&
+				type != OIDOID && type != NUMERICOID)
+				return NULL;
+			return psprintf("'" INT64_FORMAT "'", value->u.i);
+		case IMAGE_REAL:
+			return psprintf("'%.17g'::pg_catalog.float8", value->u.r);
+		default:
+			break;
+	}
+	hex = palloc(2 * value->len + 1);
+	hex[hex_encode(value->u.data, value->len, hex)] = '\0';
+	if (type == UUIDOID && value->kind == IMAGE_BLOB)
+		return psprintf("'%s'::pg_catalog.uuid", hex);
+	if (type == UUIDOID)
+		return psprintf("pg_catalog.convert_from('\\x%s', 'UTF8')::pg_catalog.uuid", hex);
+	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
+		return psprintf("pg_catalog.convert_from('\\x%s', 'UTF8')", hex);
+	return psprintf("'\\x%s'::pg_catalog.bytea", hex);
+}
+
+/* As SQLite compares values of one class under BINARY. */
+static int
+compare_values(const ImageValue *a, const ImageValue *b)
+{
+	int			result;
+
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	switch (a->kind)
+	{
+		case IMAGE_INTEGER:
+			return a->u.i < b->u.i ? -1 : a->u.i > b->u.i;
+		case IMAGE_REAL:
+			return a->u.r < b->u.r ? -1 : a->u.r > b->u.r;
+		case IMAGE_TEXT:
+		case IMAGE_BLOB:
+			result = memcmp(a->u.data, b->u.data, Min(a->len, b->len));
+			if (result != 0)
+				return result;
+			return a->len < b->len ? -1 : a->len > b->len;
+		case IMAGE_NULL:
+			break;
+	}
+	return 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Ranges
+ *-------------------------------------------------------------------------
+ */
+
+/* What goes with the batch that is about to leave; the next begins behind it. */
+static void
+describe_range(void *arg, BatchEnd *end)
+{
+	MergeScan  *scan = (MergeScan *) arg;
+	int			nkeys = scan->table->mapping->table->nkeys;
+	MemoryContext oldcontext;
+
+	if (scan->batch->wide)
+		kept_key_set(&scan->last, scan->current);
+	end->range = true;
+	end->after = scan->after;
+	if (scan->ending)
+		end->to = scan->limit;
+	else
+	{
+		end->to.open = false;
+		end->to.values = scan->last.values;
+	}
+	oldcontext = MemoryContextSwitchTo(scan->run->context);
+	if (!scan->ending)
+	{
+		scan->after.open = false;
+		scan->after.values = copy_key_values(scan->last.values, nkeys);
+		if (scan->position)
+		{
+			scan->position->merged = scan->after.values;
+			scan->position->nmerged = nkeys;
+		}
+	}
+	if (scan->position)
+		end->position = position_to_utf8(scan->position);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+check_order(MergeScan *scan, const ImageValue *values)
+{
+	const TargetTable *target = scan->table->mapping->table;
+	int			order = 0;
+
+	for (int i = 0; i < target->nkeys && order == 0; i++)
+		order = compare_values(&scan->last.values[i], &values[target->keys[i]]);
+	if (order == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("a key of %s comes twice", scan->source->description),
+				 errdetail("The key columns do not tell its rows apart, as they are stored in SQLite."),
+				 errhint("Choose other key columns.")));
+	if (order > 0)
+		elog(ERROR, "keys of %s come in another order than SQLite's",
+			 scan->source->description);
+}
+
+static bool
+receive_row(void *arg, ImageValue *values)
+{
+	MergeScan  *scan = (MergeScan *) arg;
+	int			rowid_column = scan->table->mapping->rowid_column;
+	int64		rowid = 0;
+
+	if (scan->last.values)
+		check_order(scan, values);
+	scan->current = values;
+	scan->run->counts.rows_read++;
+	if (rowid_column >= 0)
+	{
+		rowid = values[rowid_column].u.i;
+		values[rowid_column].kind = IMAGE_NULL;
+	}
+	batch_add_row(scan->batch, rowid, values);
+	if (rowid_column >= 0)
+		values[rowid_column].kind = IMAGE_INTEGER;
+	kept_key_set(&scan->last, values);
+	return true;
+}
+
+/* The end of a range that may hold no row, as far as the limit. */
+static void
+end_ranges(MergeScan *scan)
+{
+	Channel    *channel = scan->run->channel;
+	BatchEnd	end;
+
+	scan->ending = true;
+	if (scan->batch->nrows > 0)
+	{
+		batch_send(scan->batch);
+		return;
+	}
+	memset(&end, 0, sizeof(end));
+	describe_range(scan, &end);
+	channel_begin(channel, MESSAGE_RANGE);
+	message_put_batch_end(&channel->message, &end, scan->table->mapping->table->nkeys);
+	channel_send(channel);
+}
+
+/* One scan over the keys behind "after", up to "to". */
+static void
+merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
+{
+	const Mapping *mapping = scan->table->mapping;
+	const TargetTable *target = mapping->table;
+	List	   *expressions = NIL;
+	List	   *literals = NIL;
+	const KeyBound *bound = after->open ? to : after;
+	char	   *condition = NULL;
+	StringInfoData order;
+
+	initStringInfo(&order);
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		char	   *expression = order_expression(scan->table, target->keys[i]);
+
+		expressions = lappend(expressions, expression);
+		if (!bound->open)
+			literals = lappend(literals, order_literal(scan->table, target->keys[i],
+													   &bound->values[i]));
+		appendStringInfo(&order, "%s%s", i ? ", " : "", expression);
+	}
+	if (!bound->open)
+		condition = sync_keyset_condition(expressions, after->open ? "<=" : ">", literals);
+
+	scan->source = source_prepare(scan->table->source->relid,
+								  scan->table->source->description,
+								  mapping_select(mapping, condition, order.data));
+	for (int i = 0; i < scan->source->ncolumns; i++)
+		scan->source->columns[i].not_null = mapping->not_null[i];
+	scan->source->nkeys = target->nkeys;
+	scan->source->keys = target->keys;
+
+	scan->after = *after;
+	scan->limit = *to;
+	kept_key_init(&scan->last, target->nkeys, target->keys);
+	scan->ending = false;
+	batch_begin_table(scan->batch, scan->source, mapping,
+					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,
+					  describe_range, scan);
+	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
+					   receive_row, scan);
+	end_ranges(scan);
+	run_count_oddities(scan->run, scan->source);
+}
+
+static bool
+can_resume(const RunTable *table, const Position *position)
+{
+	const TargetTable *target = table->mapping->table;
+
+	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
+		return false;
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		if (order_literal(table, target->keys[i], &position->merged[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
+void
+merge_table(Run *run, RunTable *table, Position *position)
+{
+	static const KeyBound open = {true, NULL};
+	MergeScan	scan;
+
+	memset(&scan, 0, sizeof(scan));
+	scan.run = run;
+	scan.table = table;
+	scan.batch = batch_create(run);
+	scan.position = position;
+	stored_options = &run->order->options;
+
+	if (can_resume(table, position))
+	{
+		KeyBound	resume = {false, position->merged};
+
+		sync_note(run, "a merge that was broken off went on");
+		merge_keys(&scan, &resume, &open);
+		merge_keys(&scan, &open, &resume);
+	}
+	else
+		merge_keys(&scan, &open, &open);
+	if (position)
+		position->merged = NULL;
+}
+
+/*-------------------------------------------------------------------------
+ * The mode
+ *-------------------------------------------------------------------------
+ */
+
+static void
+merge_prepare(Run *run)
+{
+	ListCell   *lc;
+
+	mode_full.prepare(run);
+	foreach(lc, run->tables)
+		sync_require_key((RunTable *) lfirst(lc), run->order->mode);
+}
+
+static void
+merge_scan(Run *run)
+{
+	RunTable   *table = linitial(run->tables);
+	Position   *position;
+
+	if (!sync_can_go_on(run, table))
+	{
+		mode_full.scan(run);
+		return;
+	}
+	position = position_from_utf8(table->state->position);
+	run->position_from = table->state->position;
+	(void) sync_begin_table(run, table, APPLY_SYNC);
+	merge_table(run, table, position);
+	sync_end_table(run, table);
+	/* the position is empty again, where it was not */
+	if (table->state->position || table->counts.inserted + table->counts.updated +
+		table->counts.deleted > 0)
+		table->mapping->table->position = position_to_utf8(position);
+}
+
+const SyncMode mode_merge = {
+	.name = "merge",
+	.prepare = merge_prepare,
+	.scan = merge_scan,
+};
+
+/* Compares, and writes nothing: for lfsync_verify(). */
+static void
+verify_scan(Run *run)
+{
+	RunTable   *table = linitial(run->tables);
+
+	if (!sync_can_go_on(run, table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the file holds nothing of this job yet"),
+				 errhint("Run the job first.")));
+	(void) sync_begin_table(run, table, APPLY_VERIFY);
+	merge_table(run, table, NULL);
+	sync_end_table(run, table);
+}
+
+const SyncMode mode_verify = {
+	.name = "verify",
+	.prepare = merge_prepare,
+	.scan = verify_scan,
+};

@@ -1,0 +1,567 @@
+/*-------------------------------------------------------------------------
+ *
+ * target_sync.c
+ *	  Tables that are kept in sync where they are.
+ *
+ * Every batch is one transaction: rows, the number of rows, the position and
+ * the table's generation commit together.  Rows that are as they should be are
+ * not written, and a batch that finds nothing to write commits nothing.
+ *
+ * The generation is this run's to count: if it is not what it was after our
+ * last batch, somebody else writes the table, who is told apart by nothing
+ * else when he belongs to another server.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "target.h"
+
+/* The table that batches arrive for; one at a time. */
+typedef struct SyncedTable
+{
+	const TargetTable *table;
+	TableCounts counts;
+	int64		generation;
+	bool		appendable;		/* its columns are an image's, in their order */
+	sqlite3_stmt *append;		/* of rows behind all others */
+	sqlite3_stmt *upsert;
+	sqlite3_stmt *compare;
+	sqlite3_stmt *state;
+} SyncedTable;
+
+static SyncedTable synced;
+
+/* Counted by the hook below since the batch began. */
+static struct
+{
+	const char *table_name;
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+}			written;
+
+/* Called by SQLite for each row that it writes. */
+static void
+count_row(void *arg, int operation, const char *database, const char *table,
+		  sqlite3_int64 rowid)
+{
+	if (sqlite3_stricmp(table, written.table_name) != 0)
+		return;
+	if (operation == SQLITE_INSERT)
+		written.inserted++;
+	else if (operation == SQLITE_UPDATE)
+		written.updated++;
+	else
+		written.deleted++;
+}
+
+/*-------------------------------------------------------------------------
+ * Statements
+ *-------------------------------------------------------------------------
+ */
+
+static bool
+is_key(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		if (table->keys[i] == column)
+			return true;
+	}
+	return false;
+}
+
+/* "a", "b" of the columns wanted, each behind a prefix. */
+static char *
+column_list(const TargetTable *table, bool keys, bool others, const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	if (keys && !others)
+	{
+		/* in the key's order */
+		for (int i = 0; i < table->nkeys; i++)
+			appendStringInfo(&list, "%s%s%s", i ? ", " : "", prefix,
+							 message_quote_name(table->columns[table->keys[i]].name));
+		return list.data;
+	}
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (is_key(table, i) ? keys : others)
+			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix,
+							 message_quote_name(table->columns[i].name));
+	}
+	return list.data;
+}
+
+/*
+ * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
+ * parser takes ON for a join's.
+ */
+static char *
+upsert_sql(const TargetTable *table)
+{
+	StringInfoData sql;
+	char	   *columns = column_list(table, true, true, "");
+	char	   *others = column_list(table, false, true, "");
+	bool		first = true;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
+					 "WHERE true ON CONFLICT (%s) DO ",
+					 message_quote_name(table->name), columns, columns,
+					 message_quote_name(table->name),
+					 column_list(table, true, false, ""));
+	if (others[0] == '\0')
+	{
+		appendStringInfoString(&sql, "NOTHING");
+		return sql.data;
+	}
+	appendStringInfoString(&sql, "UPDATE SET ");
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		char	   *name;
+
+		if (is_key(table, i))
+			continue;
+		name = message_quote_name(table->columns[i].name);
+		appendStringInfo(&sql, "%s%s = excluded.%s", first ? "" : ", ", name, name);
+		first = false;
+	}
+	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
+					 column_list(table, false, true, "old."),
+					 column_list(table, false, true, "excluded."));
+	return sql.data;
+}
+
+/* Rows of the image that the table lacks, and those that it has otherwise. */
+static char *
+compare_sql(const TargetTable *table)
+{
+	StringInfoData sql;
+	char	   *others = column_list(table, false, true, "");
+	const char *key = message_quote_name(table->columns[table->keys[0]].name);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
+	if (others[0] == '\0')
+		appendStringInfoString(&sql, "0");
+	else
+		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
+						 column_list(table, false, true, "old."),
+						 column_list(table, false, true, "new."));
+	appendStringInfo(&sql, " FROM image.%s AS new LEFT JOIN main.%s AS old ON ",
+					 message_quote_name(table->name), message_quote_name(table->name));
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		const char *name = message_quote_name(table->columns[table->keys[i]].name);
+
+		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "", name, name);
+	}
+	return sql.data;
+}
+
+/* The condition of a range, with its values as parameters. */
+static char *
+range_condition(const TargetTable *table, const BatchEnd *end)
+{
+	StringInfoData sql;
+	StringInfoData parameters;
+	char	   *keys = column_list(table, true, false, "");
+
+	initStringInfo(&parameters);
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfoString(&parameters, i ? ", ?" : "?");
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "true");
+	if (!end->after.open)
+		appendStringInfo(&sql, " AND (%s) > (%s)", keys, parameters.data);
+	if (!end->to.open)
+		appendStringInfo(&sql, " AND (%s) <= (%s)", keys, parameters.data);
+	return sql.data;
+}
+
+static void
+bind_bound(sqlite3_stmt *stmt, const KeyBound *bound, int nkeys, int *n)
+{
+	for (int i = 0; i < nkeys && !bound->open; i++)
+	{
+		const ImageValue *value = &bound->values[i];
+
+		switch (value->kind)
+		{
+			case IMAGE_NULL:
+				sqlite3_bind_null(stmt, ++*n);
+				break;
+			case IMAGE_INTEGER:
+				sqlite3_bind_int64(stmt, ++*n, value->u.i);
+				break;
+			case IMAGE_REAL:
+				sqlite3_bind_double(stmt, ++*n, value->u.r);
+				break;
+			case IMAGE_TEXT:
+				sqlite3_bind_text(stmt, ++*n, value->u.data, value->len, SQLITE_STATIC);
+				break;
+			case IMAGE_BLOB:
+				sqlite3_bind_blob(stmt, ++*n, value->u.data, value->len, SQLITE_STATIC);
+				break;
+		}
+	}
+}
+
+/* A statement about a range, stepped once. */
+static sqlite3_stmt *
+step_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end,
+		   const char *sql, const char *what)
+{
+	sqlite3_stmt *stmt = target_prepare(db, sql, what);
+	int			n = 0;
+	int			rc;
+
+	bind_bound(stmt, &end->after, table->nkeys, &n);
+	bind_bound(stmt, &end->to, table->nkeys, &n);
+	rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	return stmt;
+}
+
+static int64
+count_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end)
+{
+	sqlite3_stmt *stmt = step_range(db, table, end,
+									psprintf("SELECT count(*) FROM main.%s WHERE %s",
+											 message_quote_name(table->name),
+											 range_condition(table, end)),
+									"counting the rows of a range");
+	int64		rows = sqlite3_column_int64(stmt, 0);
+
+	sqlite3_finalize(stmt);
+	return rows;
+}
+
+static void
+step_done(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
+{
+	int			rc = sqlite3_step(stmt);
+
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_reset(stmt);
+}
+
+/*-------------------------------------------------------------------------
+ * The table as it is found
+ *-------------------------------------------------------------------------
+ */
+
+pg_noreturn static void
+refuse_structure(const TargetTable *table, char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("table \"%s\" of the file does not fit its source any more", table->name),
+			 errdetail_internal("%s", detail),
+			 errhint("Start it from nothing with lfsync_reset_job(), or with mode => 'full'.")));
+}
+
+/*
+ * Compares the columns with what a run is about to write.  True if some had to
+ * be added, or if with verify some are missing.
+ */
+static bool
+fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+			List **notes)
+{
+	static const char what[] = "reading its schema";
+	char	   *info = psprintf("PRAGMA main.table_info(%s)", message_quote_name(table->name));
+	sqlite3_stmt *stmt = target_prepare(db, info, what);
+	bool	   *found = palloc0(table->ncolumns * sizeof(bool));
+	int			nkeys = 0;
+	int			ncolumns = 0;
+	bool		altered = false;
+	int			rc;
+
+	synced.appendable = true;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+	{
+		const char *name = (const char *) sqlite3_column_text(stmt, 1);
+		const char *type = (const char *) sqlite3_column_text(stmt, 2);
+		int			key = sqlite3_column_int(stmt, 5);
+		int			column = -1;
+
+		for (int i = 0; i < table->ncolumns; i++)
+		{
+			if (pg_strcasecmp(table->columns[i].name, name) == 0)
+				column = i;
+		}
+		if (column != ncolumns++)
+			synced.appendable = false;
+		if (key > 0 && (key > table->nkeys || table->keys[key - 1] != column))
+			refuse_structure(table, psprintf("Its key has another column: \"%s\".", name));
+		nkeys += key > 0;
+		if (column < 0)
+		{
+			*notes = lappend(*notes, psprintf("column %s of table %s is not in the source: it keeps what it has",
+											  name, table->name));
+			continue;
+		}
+		found[column] = true;
+		if (pg_strcasecmp(type, table->columns[column].sqlite_type) != 0)
+			refuse_structure(table, psprintf("Column \"%s\" is %s there and would be %s.",
+											 name, type, table->columns[column].sqlite_type));
+	}
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_finalize(stmt);
+	if (nkeys != table->nkeys)
+		refuse_structure(table, psprintf("Its key has %d columns and would have %d.",
+										 nkeys, table->nkeys));
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (found[i])
+			continue;
+		if (options->on_schema_change == SCHEMA_CHANGE_ERROR || table->apply == APPLY_VERIFY)
+			refuse_structure(table, psprintf("Column \"%s\" is missing.", table->columns[i].name));
+		target_run(db, psprintf("ALTER TABLE main.%s ADD COLUMN %s %s",
+								message_quote_name(table->name),
+								message_quote_name(table->columns[i].name),
+								table->columns[i].sqlite_type),
+				   "adding a column");
+		*notes = lappend(*notes, psprintf("column %s was added to table %s",
+										  table->columns[i].name, table->name));
+		altered = true;
+	}
+	return altered;
+}
+
+/* Indexes that are new at the source, or that somebody has dropped. */
+static List *
+add_indexes(sqlite3 *db, const TargetTable *table)
+{
+	TargetTable missing = *table;
+	ListCell   *lc;
+
+	missing.indexes = NIL;
+	foreach(lc, table->indexes)
+	{
+		TargetIndex *index = (TargetIndex *) lfirst(lc);
+
+		if (!target_has_index(db, index->name, table->name))
+			missing.indexes = lappend(missing.indexes, index);
+	}
+	return target_create_indexes(db, &missing, table->name, true);
+}
+
+static int64
+read_generation(sqlite3 *db, const TargetTable *table)
+{
+	char	   *sql = sqlite3_mprintf("SELECT generation FROM main._lfsync_state "
+									  "WHERE table_name = %Q COLLATE NOCASE", table->name);
+	int64		generation = target_query_int(db, sql, "reading _lfsync_state", -1);
+
+	sqlite3_free(sql);
+	return generation;
+}
+
+static void
+forget_table(void)
+{
+	sqlite3_finalize(synced.append);
+	sqlite3_finalize(synced.upsert);
+	sqlite3_finalize(synced.compare);
+	sqlite3_finalize(synced.state);
+	memset(&synced, 0, sizeof(synced));
+}
+
+void
+target_begin_sync(sqlite3 *db, const TargetTable *table,
+				  const SyncOptions *options, TableReply *reply)
+{
+	char	   *sql;
+
+	forget_table();
+	synced.table = table;
+	written.table_name = table->name;
+	sqlite3_update_hook(db, count_row, NULL);
+
+	if (table->apply == APPLY_VERIFY)
+		(void) fit_columns(db, table, options, &reply->notes);
+	else
+	{
+		target_begin_write(db);
+		reply->altered = fit_columns(db, table, options, &reply->notes);
+		reply->notes = list_concat(reply->notes, add_indexes(db, table));
+		target_commit(db);
+	}
+	synced.generation = read_generation(db, table);
+	sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
+						  table->name);
+	synced.counts.rows = target_query_int(db, sql, "reading _lfsync_state", 0);
+	sqlite3_free(sql);
+}
+
+/*-------------------------------------------------------------------------
+ * Batches
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * A transaction that holds the file's write lock, on the table as our last
+ * batch has left it.
+ */
+static void
+begin_batch(sqlite3 *db)
+{
+	written.inserted = written.updated = written.deleted = 0;
+	target_begin_write(db);
+	if (read_generation(db, synced.table) != synced.generation)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is being written by somebody else", synced.table->name),
+				 errdetail("Its generation in _lfsync_state is not the one that this run has written."),
+				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
+}
+
+/* Position and counts go with the rows; nothing written, nothing committed. */
+static void
+end_batch(sqlite3 *db, const char *position)
+{
+	static const char what[] = "writing the position";
+
+	if (written.inserted + written.updated + written.deleted == 0)
+	{
+		target_run(db, "ROLLBACK", "letting go of the file");
+		target_lock_taken();
+		return;
+	}
+	synced.counts.rows += written.inserted - written.deleted;
+	if (synced.state == NULL)
+		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = ?1, rows = ?2, "
+									  "position = coalesce(?3, position), "
+									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
+									  "WHERE table_name = ?4 COLLATE NOCASE", what);
+	sqlite3_bind_int64(synced.state, 1, ++synced.generation);
+	sqlite3_bind_int64(synced.state, 2, synced.counts.rows);
+	if (position)
+		sqlite3_bind_text(synced.state, 3, position, -1, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(synced.state, 3);
+	sqlite3_bind_text(synced.state, 4, synced.table->name, -1, SQLITE_STATIC);
+	step_done(db, synced.state, what);
+	target_commit(db);
+	synced.counts.inserted += written.inserted;
+	synced.counts.updated += written.updated;
+	synced.counts.deleted += written.deleted;
+}
+
+/* Do all rows of the image come behind those that the table has? */
+static bool
+is_behind(sqlite3 *db)
+{
+	const char *name = message_quote_name(synced.table->name);
+
+	return target_query_int(db, psprintf("SELECT (SELECT min(rowid) FROM image.%s) > "
+										 "coalesce((SELECT max(rowid) FROM main.%s), -9223372036854775807)",
+										 name, name),
+							"reading a batch", 0) == 1;
+}
+
+static void
+write_rows(sqlite3 *db, bool keyed)
+{
+	const char *name = message_quote_name(synced.table->name);
+
+	if (keyed && synced.appendable && is_behind(db))
+	{
+		/* nothing but these words lets SQLite copy whole records */
+		if (synced.append == NULL)
+			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s", name, name),
+										   "inserting rows");
+		step_done(db, synced.append, "inserting rows");
+		return;
+	}
+	if (synced.upsert == NULL)
+		synced.upsert = target_prepare(db, upsert_sql(synced.table), "upserting rows");
+	step_done(db, synced.upsert, "upserting rows");
+}
+
+/* What the range holds and the image does not is gone at the source. */
+static void
+delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
+{
+	const TargetTable *table = synced.table;
+	char	   *keys = column_list(table, true, false, "");
+	char	   *others;
+
+	if (count_range(db, table, end) == nrows)
+		return;
+	others = nrows == 0 ? "" :
+		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s)", keys, keys,
+				 message_quote_name(table->name));
+	sqlite3_finalize(step_range(db, table, end,
+								psprintf("DELETE FROM main.%s WHERE %s%s",
+										 message_quote_name(table->name),
+										 range_condition(table, end), others),
+								"deleting rows"));
+}
+
+static void
+compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
+{
+	int64		missing = 0;
+
+	if (nrows > 0)
+	{
+		int			rc;
+
+		if (synced.compare == NULL)
+			synced.compare = target_prepare(db, compare_sql(synced.table), "comparing rows");
+		rc = sqlite3_step(synced.compare);
+		if (rc != SQLITE_ROW)
+			target_error(db, rc, "comparing rows");
+		missing = sqlite3_column_int64(synced.compare, 0);
+		synced.counts.updated += sqlite3_column_int64(synced.compare, 1);
+		sqlite3_reset(synced.compare);
+	}
+	synced.counts.inserted += missing;
+	synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
+}
+
+void
+target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
+				  bool keyed, const BatchEnd *end)
+{
+	/* deserialize outside of transactions, one image in each */
+	if (image)
+		target_attach_image(db, image, size);
+	if (synced.table->apply == APPLY_VERIFY)
+		compare_rows(db, end, nrows);
+	else
+	{
+		begin_batch(db);
+		if (image)
+			write_rows(db, keyed);
+		if (end->range)
+			delete_missing(db, end, nrows);
+		end_batch(db, end->position);
+	}
+	if (image)
+		target_detach_image(db);
+}
+
+void
+target_sync_counts(TableCounts *counts)
+{
+	*counts = synced.counts;
+}
+
+void
+target_end_sync(sqlite3 *db)
+{
+	forget_table();
+	sqlite3_update_hook(db, NULL, NULL);
+}
