@@ -174,6 +174,8 @@ batch_send(Batch *batch)
 		memset(&end, 0, sizeof(end));
 		batch->describe(batch->arg, &end);
 		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
+		if (end.position)
+			pfree(end.position);
 	}
 	channel_send(channel);
 	batch->run->counts.batches++;

@@ -134,7 +134,7 @@ describe_batch(void *arg, BatchEnd *end)
 	if (scan->keyset == NULL)
 		return;
 	if (scan->batch->wide)
-		kept_key_set(&scan->last, scan->current);
+		kept_key_keep(&scan->last, scan->current);
 	for (int i = 0; i < scan->last.n; i++)
 	{
 		char	   *text = value_text(scan->table->source, scan->last.columns[i],
@@ -166,7 +166,7 @@ receive_row(void *arg, ImageValue *values)
 	if (scan->batch->form == BATCH_KEYED)
 		values[rowid_column].kind = IMAGE_INTEGER;
 	if (scan->keyset)
-		kept_key_set(&scan->last, values);
+		kept_key_keep(&scan->last, values);
 	return true;
 }
 
@@ -652,13 +652,16 @@ scan_cursor(IncrementalScan *scan)
 	ship_without_cursor(scan);
 	sync_end_table(run, table);
 
-	/* what was read before it was broken off was not read again */
+	/*
+	 * What came before the point where it was broken off was read under an
+	 * older snapshot: neither bound moves before a run has read it again.
+	 */
 	position->reached = NIL;
 	if (!resumed && settled && candidate)
 		position->stable = candidate->bound;
-	if (candidate == NULL || (!resumed && settled))
+	if (!resumed && (settled || candidate == NULL))
 		position->candidate = next_candidate;
-	else if (!settled)
+	else if (!settled && candidate)
 		note_open_writers(run, candidate);
 
 	/* where nothing has come there is nothing to write */

@@ -36,7 +36,8 @@ typedef struct MergeScan
 	Position   *position;		/* that batches commit; NULL: none */
 
 	KeptKey		last;			/* of the last row taken */
-	KeyBound	after;			/* where the range that is being filled begins */
+	KeyBound	after;			/* where the range that is being filled begins ... */
+	KeptKey		after_key;		/* ... and where that lives */
 	KeyBound	limit;			/* where the scan ends */
 	ImageValue *current;		/* the row that is being added */
 	bool		ending;			/* no more rows: the range goes up to the limit */
@@ -173,10 +174,9 @@ describe_range(void *arg, BatchEnd *end)
 {
 	MergeScan  *scan = (MergeScan *) arg;
 	int			nkeys = scan->table->mapping->table->nkeys;
-	MemoryContext oldcontext;
 
 	if (scan->batch->wide)
-		kept_key_set(&scan->last, scan->current);
+		kept_key_keep(&scan->last, scan->current);
 	end->range = true;
 	end->after = scan->after;
 	if (scan->ending)
@@ -186,20 +186,21 @@ describe_range(void *arg, BatchEnd *end)
 		end->to.open = false;
 		end->to.values = scan->last.values;
 	}
-	oldcontext = MemoryContextSwitchTo(scan->run->context);
 	if (!scan->ending)
 	{
+		kept_key_keep(&scan->after_key, scan->last.values);
 		scan->after.open = false;
-		scan->after.values = copy_key_values(scan->last.values, nkeys);
-		if (scan->position)
+		scan->after.values = scan->after_key.values;
+	}
+	if (scan->position)
+	{
+		if (!scan->ending)
 		{
 			scan->position->merged = scan->after.values;
 			scan->position->nmerged = nkeys;
 		}
-	}
-	if (scan->position)
 		end->position = position_to_utf8(scan->position);
-	MemoryContextSwitchTo(oldcontext);
+	}
 }
 
 static void
@@ -240,7 +241,7 @@ receive_row(void *arg, ImageValue *values)
 	batch_add_row(scan->batch, rowid, values);
 	if (rowid_column >= 0)
 		values[rowid_column].kind = IMAGE_INTEGER;
-	kept_key_set(&scan->last, values);
+	kept_key_keep(&scan->last, values);
 	return true;
 }
 
@@ -301,6 +302,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->after = *after;
 	scan->limit = *to;
 	kept_key_init(&scan->last, target->nkeys, target->keys);
+	kept_key_init(&scan->after_key, target->nkeys, NULL);
 	scan->ending = false;
 	batch_begin_table(scan->batch, scan->source, mapping,
 					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,

@@ -113,23 +113,6 @@ sync_require_key(const RunTable *table, const char *mode)
 				 errhint("Give \"key_columns\" that tell the rows apart, add a primary key, or use mode \"full\".")));
 }
 
-ImageValue *
-copy_key_values(const ImageValue *values, int n)
-{
-	ImageValue *copy = palloc(n * sizeof(ImageValue));
-
-	memcpy(copy, values, n * sizeof(ImageValue));
-	for (int i = 0; i < n; i++)
-	{
-		if (copy[i].kind == IMAGE_TEXT || copy[i].kind == IMAGE_BLOB)
-		{
-			copy[i].u.data = palloc(copy[i].len + 1);
-			memcpy((char *) copy[i].u.data, values[i].u.data, copy[i].len);
-		}
-	}
-	return copy;
-}
-
 void
 kept_key_init(KeptKey *kept, int n, const int *columns)
 {
@@ -141,19 +124,29 @@ kept_key_init(KeptKey *kept, int n, const int *columns)
 												  ALLOCSET_SMALL_SIZES);
 }
 
+/* The context that is not in use takes the new key. */
 void
-kept_key_set(KeptKey *kept, const ImageValue *row)
+kept_key_keep(KeptKey *kept, const ImageValue *row)
 {
 	MemoryContext oldcontext;
-	ImageValue *values;
 
 	kept->current = 1 - kept->current;
 	MemoryContextReset(kept->contexts[kept->current]);
 	oldcontext = MemoryContextSwitchTo(kept->contexts[kept->current]);
-	values = palloc(kept->n * sizeof(ImageValue));
+	kept->values = palloc(kept->n * sizeof(ImageValue));
 	for (int i = 0; i < kept->n; i++)
-		values[i] = row[kept->columns[i]];
-	kept->values = copy_key_values(values, kept->n);
+	{
+		ImageValue *value = &kept->values[i];
+
+		*value = row[kept->columns ? kept->columns[i] : i];
+		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
+		{
+			char	   *copy = palloc(value->len + 1);
+
+			memcpy(copy, value->u.data, value->len);
+			value->u.data = copy;
+		}
+	}
 	MemoryContextSwitchTo(oldcontext);
 }
 

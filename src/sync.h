@@ -37,17 +37,14 @@ extern void sync_note(Run *run, const char *format,...) pg_attribute_printf(2, 3
 typedef struct KeptKey
 {
 	int			n;
-	const int  *columns;		/* of the row */
+	const int  *columns;		/* of the row; NULL: the row is the key */
 	ImageValue *values;			/* NULL: no row yet */
 	MemoryContext contexts[2];	/* the old key is read until there is a new one */
 	int			current;
 } KeptKey;
 
 extern void kept_key_init(KeptKey *kept, int n, const int *columns);
-extern void kept_key_set(KeptKey *kept, const ImageValue *row);
-
-/* A copy of key values in CurrentMemoryContext. */
-extern ImageValue *copy_key_values(const ImageValue *values, int n);
+extern void kept_key_keep(KeptKey *kept, const ImageValue *row);
 
 /* Raises 42P16 for a source without a key. */
 extern void sync_require_key(const RunTable *table, const char *mode);
