@@ -208,7 +208,7 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 	batch->wide = channel_create_segment(size, "a wide row",
 										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(batch, dsm_segment_address(batch->wide), size);
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(batch->source, rowid, result);
 	batch->nrows = 1;
@@ -216,6 +216,12 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 	channel_await_wide(batch->run->channel);
 	dsm_detach(batch->wide);
 	batch->wide = NULL;
+}
+
+static int64
+rowid_of_next(const Batch *batch, int64 rowid)
+{
+	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
 }
 
 void
@@ -228,14 +234,12 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 		batch_send(batch);
 	if (batch->pages == NULL)
 		begin_ring_image(batch);
-	if (batch->form == BATCH_NUMBERED)
-		rowid = batch->nrows + 1;
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result == IMAGE_FULL && batch->nrows > 0)
 	{
 		batch_send(batch);
 		begin_ring_image(batch);
-		result = image_add_row(batch->builder, rowid, values, ncolumns);
+		result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	}
 	if (result == IMAGE_FULL)
 	{
