@@ -185,6 +185,12 @@ batch_send(Batch *batch)
 		adapt(batch);
 }
 
+static int64
+rowid_of_next(const Batch *batch, int64 rowid)
+{
+	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
+}
+
 /*
  * A row that fills more than a whole buffer gets a segment of its own, which
  * the writer has to be done with before the next row.
@@ -216,12 +222,6 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 	channel_await_wide(batch->run->channel);
 	dsm_detach(batch->wide);
 	batch->wide = NULL;
-}
-
-static int64
-rowid_of_next(const Batch *batch, int64 rowid)
-{
-	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
 }
 
 void

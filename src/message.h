@@ -108,7 +108,8 @@ typedef struct OpenRequest
 	ForbiddenDirectories forbidden;
 	SyncOptions options;
 	int			busy_timeout;	/* ms */
-	List	   *tables;			/* names of the tables to be written */
+	List	   *tables;			/* names of the tables to be written ... */
+	bool		verify;			/* ... or only compared */
 } OpenRequest;
 
 typedef enum Disposition

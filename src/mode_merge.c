@@ -404,11 +404,12 @@ verify_scan(Run *run)
 {
 	RunTable   *table = linitial(run->tables);
 
-	if (!sync_can_go_on(run, table))
+	if (table->state == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the file holds nothing of this job yet"),
+				 errmsg("the file holds no table of this job"),
 				 errhint("Run the job first.")));
+	sync_check_owner(run, table->state);
 	(void) sync_begin_table(run, table, APPLY_VERIFY);
 	merge_table(run, table, NULL);
 	sync_end_table(run, table);

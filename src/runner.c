@@ -230,6 +230,7 @@ open_target(Run *run)
 	path_forbidden(&request.forbidden);
 	request.options = *options;
 	request.busy_timeout = lfsync_busy_timeout;
+	request.verify = strcmp(run->order->mode, mode_verify.name) == 0;
 	foreach(lc, run->order->table_names)
 		request.tables = lappend(request.tables,
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));

@@ -41,15 +41,11 @@ same(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-bool
-sync_can_go_on(Run *run, const RunTable *table)
+void
+sync_check_owner(const Run *run, const TargetState *state)
 {
-	const TargetState *state = table->state;
 	const RunIdentity *identity = &run->finish.identity;
 
-	if (run->disposition == DISPOSITION_BUILD || run->order->reset || state == NULL ||
-		strcmp(state->mode, "full") == 0)
-		return false;
 	if (strcmp(state->system_identifier, identity->system_identifier) != 0 ||
 		strcmp(state->database, identity->database) != 0 ||
 		!same(state->job, identity->job))
@@ -63,6 +59,17 @@ sync_can_go_on(Run *run, const RunTable *table)
 				 errdetail("It belongs to database \"%s\", system identifier %s, without a job.",
 						   state->database, state->system_identifier),
 				 errhint("Choose another file or \"table_name\", or take it over with lfsync_reset_job() or mode => 'full'.")));
+}
+
+bool
+sync_can_go_on(Run *run, const RunTable *table)
+{
+	const TargetState *state = table->state;
+
+	if (run->disposition == DISPOSITION_BUILD || run->order->reset || state == NULL ||
+		strcmp(state->mode, "full") == 0)
+		return false;
+	sync_check_owner(run, state);
 	if (!same(state->source, table->mapping->table->source))
 	{
 		sync_note(run, "table %s had another source (%s): it is loaded anew",

@@ -11,10 +11,12 @@
 #include "position.h"
 #include "runner.h"
 
+/* Raises 55006 where the table is another job's, database's or server's. */
+extern void sync_check_owner(const Run *run, const TargetState *state);
+
 /*
  * Does the target hold what an earlier run of a mode that goes on has left, of
- * this source?  If not the table is loaded anew.  Raises 55006 where it is
- * another job's, database's or server's.
+ * this source?  If not the table is loaded anew.  Checks the owner.
  */
 extern bool sync_can_go_on(Run *run, const RunTable *table);
 
