@@ -53,6 +53,9 @@ order_send(const SyncOrder *order)
 	message_put_text(&message, order->file);
 	message_put_texts(&message, order->key_columns);
 	message_put_text(&message, order->filter);
+	message_put_texts(&message, order->cursor_columns);
+	message_put_text(&message, order->mapping);
+	message_put_int(&message, order->reset);
 	message_put_text(&message, order->search_path);
 	message_put_text(&message, order->export_directory);
 	message_put_int(&message, order->batch_bytes);
@@ -95,6 +98,9 @@ order_receive(dsm_handle handle, dsm_segment **segment)
 	order->file = message_get_text(&message);
 	order->key_columns = message_get_texts(&message);
 	order->filter = message_get_text(&message);
+	order->cursor_columns = message_get_texts(&message);
+	order->mapping = message_get_text(&message);
+	order->reset = message_get_int(&message) != 0;
 	order->search_path = message_get_text(&message);
 	order->export_directory = message_get_text(&message);
 	order->batch_bytes = (int) message_get_int(&message);

@@ -23,6 +23,9 @@ typedef struct SyncOrder
 	char	   *file;			/* as given */
 	List	   *key_columns;	/* char *; NIL: the primary key */
 	char	   *filter;			/* NULL: all rows */
+	List	   *cursor_columns; /* char *; NIL: none */
+	char	   *mapping;		/* json text, NULL: none */
+	bool		reset;			/* start from nothing */
 	char	   *search_path;	/* for names in query and filter */
 	char	   *export_directory;	/* the caller's settings: a session may have */
 	int			batch_bytes;	/* its own */
