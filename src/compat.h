@@ -36,6 +36,12 @@
 #include "varatt.h"
 #endif
 
+/* One function for every kind of object came with 16; we ask of databases. */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	pg_database_aclcheck(objectid, roleid, mode)
+#endif
+
 /*
  * Declared in libpq/libpq.h, which wants GSSAPI headers that a plain
  * installation does not have.
