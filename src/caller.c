@@ -29,6 +29,7 @@
 #include "mapping.h"
 #include "path.h"
 #include "precheck.h"
+#include "remove.h"
 #include "runner.h"
 
 /* How often a waiting caller looks at its client and at who waits for whom. */
@@ -44,7 +45,7 @@ typedef struct Caller
 {
 	RunSlot    *slot;
 	SlotHandle	handle;
-	BackgroundWorkerHandle *runner; /* NULL until registered */
+	BackgroundWorkerHandle *runner; /* or remover; NULL until registered */
 	dsm_segment *segment;
 } Caller;
 
@@ -320,4 +321,29 @@ caller_start(SyncOrder *order, Oid owner)
 	/* a runner that has an id has the segment too, which lives on with it */
 	dsm_detach(caller.segment);
 	return id;
+}
+
+void
+caller_remove(const char *path, const char *job, Oid owner)
+{
+	Caller		caller = {0};
+	RunSlot    *text = palloc0(sizeof(RunSlot));
+	RemoveRequest *request;
+
+	progress_require();
+	strlcpy(text->mode, "remove", sizeof(text->mode));
+	slot_copy_text(text->job, sizeof(text->job), job);
+	slot_copy_text(text->file, sizeof(text->file), path);
+
+	caller.segment = dsm_create(sizeof(RemoveRequest), 0);
+	request = dsm_segment_address(caller.segment);
+	request->busy_timeout = lfsync_busy_timeout;
+	strlcpy(request->path, path, sizeof(request->path));
+	slot_copy_text(request->job, sizeof(request->job), job);
+	slot_copy_text(request->owner, sizeof(request->owner),
+				   GetUserNameFromId(owner, false));
+	work(&caller, text, owner, remover_start, false);
+	take_slot(&caller, text);
+	dsm_detach(caller.segment);
+	check_outcome(text);
 }

@@ -33,4 +33,10 @@ extern void caller_check_result(const RunResult *result);
 /* Starts what an order says and returns the run's id; nobody waits for it. */
 extern int64 caller_start(SyncOrder *order, Oid owner);
 
+/*
+ * Removes the file of a job of this owner, if it holds nothing else.  What goes
+ * does not come back when the caller rolls back.
+ */
+extern void caller_remove(const char *path, const char *job, Oid owner);
+
 #endif							/* LFSYNC_CALLER_H */
