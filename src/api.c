@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -22,16 +23,21 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "args.h"
 #include "caller.h"
+#include "job.h"
 #include "mapping.h"
 #include "precheck.h"
 
 PG_FUNCTION_INFO_V1(lfsync_export);
 PG_FUNCTION_INFO_V1(lfsync_export_query);
 PG_FUNCTION_INFO_V1(lfsync_export_tables);
+PG_FUNCTION_INFO_V1(lfsync_export_job);
+PG_FUNCTION_INFO_V1(lfsync_export_all);
+PG_FUNCTION_INFO_V1(lfsync_start_job);
 PG_FUNCTION_INFO_V1(lfsync_cancel);
 PG_FUNCTION_INFO_V1(lfsync_preview);
 
@@ -77,6 +83,11 @@ export(FunctionCallInfo fcinfo, SyncOrder *order, Oid owner)
 	put_result((ReturnSetInfo *) fcinfo->resultinfo, order, result);
 	return (Datum) 0;
 }
+
+/*-------------------------------------------------------------------------
+ * One-off runs
+ *-------------------------------------------------------------------------
+ */
 
 static void
 refuse_argument(FunctionCallInfo fcinfo, int n, const char *name, const char *mode)
@@ -181,6 +192,122 @@ lfsync_export_tables(PG_FUNCTION_ARGS)
 	order.file = required_text_arg(fcinfo, 1, "file");
 	options_arg(fcinfo, 2, &order.options);
 	return export(fcinfo, &order, GetUserId());
+}
+
+/*-------------------------------------------------------------------------
+ * Runs of jobs
+ *-------------------------------------------------------------------------
+ */
+
+/* The job, and what a run of it is asked to do; an error if it may not run. */
+static Job *
+job_to_run(const char *name, SyncOrder *order)
+{
+	Job		   *job = job_get(name, false);
+
+	job_check_owner(job);
+	job_order(job, order);
+	return job;
+}
+
+/* lfsync_export(job text) */
+Datum
+lfsync_export_job(PG_FUNCTION_ARGS)
+{
+	SyncOrder	order;
+	Job		   *job = job_to_run(required_text_arg(fcinfo, 0, "job"), &order);
+
+	return export(fcinfo, &order, job->owner_oid);
+}
+
+/* lfsync_start_job(name text) returns bigint */
+Datum
+lfsync_start_job(PG_FUNCTION_ARGS)
+{
+	SyncOrder	order;
+	Job		   *job = job_to_run(required_text_arg(fcinfo, 0, "name"), &order);
+
+	PG_RETURN_INT64(caller_start(&order, job->owner_oid));
+}
+
+/*
+ * Runs one of many jobs.  Returns the error that kept it from starting or that
+ * the run ended with, NULL if it succeeded.  The caller's own cancel is no
+ * failure of the job's.
+ */
+static ErrorData *
+export_one(ReturnSetInfo *rsinfo, const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile failure = NULL;
+	RunResult  *volatile result = NULL;
+	SyncOrder	order;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		Job		   *job = job_to_run(name, &order);
+
+		result = caller_run(&order, job->owner_oid);
+		caller_check_result(result);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failure = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (failure == NULL)
+		put_result(rsinfo, &order, result);
+	else if (result == NULL && failure->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(failure);
+	return failure;
+}
+
+/*
+ * lfsync_export()
+ *
+ * A job that fails does not keep the others from running.  In the end there is
+ * an error all the same, so that nobody overlooks it.
+ */
+Datum
+lfsync_export_all(PG_FUNCTION_ARGS)
+{
+	List	   *names = job_names_enabled();
+	ListCell   *lc;
+	int			failed = 0;
+	int			sqlerrcode = 0;
+	StringInfoData failures;
+
+	InitMaterializedSRF(fcinfo, 0);
+	initStringInfo(&failures);
+	foreach(lc, names)
+	{
+		const char *name = (const char *) lfirst(lc);
+		ErrorData  *failure = export_one((ReturnSetInfo *) fcinfo->resultinfo, name);
+
+		if (failure == NULL)
+			continue;
+		if (failed++ == 0)
+			sqlerrcode = failure->sqlerrcode;
+		appendStringInfo(&failures, "%sJob \"%s\": %s", failures.len ? "\n" : "",
+						 name, failure->message);
+	}
+	if (failed > 0)
+		ereport(ERROR,
+				(errcode(sqlerrcode),
+				 errmsg("%d of %d jobs failed", failed, list_length(names)),
+				 errdetail_internal("%s", failures.data),
+				 errhint("The others have run, and their results are in lfsync_runs.")));
+	return (Datum) 0;
 }
 
 /*
