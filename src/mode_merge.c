@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 
 #include "batch.h"
-#include "lfsync.h"
+#include "store.h"
 #include "sync.h"
 
 PG_FUNCTION_INFO_V1(lfsync_stored);
@@ -99,7 +99,7 @@ order_expression(const RunTable *table, int key)
 		return pstrdup(name);
 	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
 		return psprintf("%s COLLATE pg_catalog.\"C\"", name);
-	return psprintf("%s(%s)", lfsync_function("lfsync_stored"), name);
+	return psprintf("%s(%s)", store_function("lfsync_stored"), name);
 }
 
 /*

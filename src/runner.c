@@ -51,6 +51,7 @@
 
 #include "compat.h"
 #include "history.h"
+#include "job.h"
 #include "lfsync.h"
 #include "mapping.h"
 #include "runner.h"
@@ -314,7 +315,8 @@ identify(Run *run)
 	char	   *owner = GetUserNameFromId(run->slot->owner, false);
 	char	   *database = get_database_name(MyDatabaseId);
 
-	identity->job = run->order->job;
+	identity->job = run->order->job == NULL ? NULL :
+		pg_server_to_any(run->order->job, strlen(run->order->job), PG_UTF8);
 	identity->mode = run->order->mode;
 	identity->owner = pg_server_to_any(owner, strlen(owner), PG_UTF8);
 	identity->database = pg_server_to_any(database, strlen(database), PG_UTF8);
@@ -562,7 +564,10 @@ run_succeeded(Run *run)
 	MemoryContextSwitchTo(run->context);
 	set_outcome(run, RUN_SUCCEEDED);
 	memset(&no_error, 0, sizeof(no_error));
-	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes);
+	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes,
+				run->position_from, run->position_to);
+	if (run->order->reset)
+		job_clear_reset(run->order->job);
 	if (lfsync_log_runs == LOG_RUNS_ALL)
 		ereport(LOG,
 				(errmsg("lfsync run " INT64_FORMAT " of %s to \"%s\": " INT64_FORMAT " rows",
@@ -621,7 +626,7 @@ write_end(Run *run, RunStatus status, const RunError *error)
 		if (run->published)
 			run_succeeded(run);
 		else if (run->slot->run_id > 0)
-			history_end(run->slot, status, &run->counts, error, NULL);
+			history_end(run->slot, status, &run->counts, error, NULL, NULL, NULL);
 	}
 	PG_CATCH();
 	{

@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_statistic.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "tcop/pquery.h"
@@ -26,6 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "source.h"
 
 typedef struct RowReceiver
@@ -162,6 +164,18 @@ source_reads_all(Source *source)
 		ReleaseCachedPlan(plan, NULL);
 	}
 	return all;
+}
+
+void
+source_check_rights(Source *source)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(source->plan);
+
+	if (plan == NULL)
+		elog(ERROR, "source %s has no plan", source->description);
+	check_plan_rights(linitial_node(PlannedStmt, plan->stmt_list));
+	/* a plan that is not saved has no resource owner */
+	ReleaseCachedPlan(plan, NULL);
 }
 
 static void

@@ -65,6 +65,12 @@ extern double source_estimate(Source *source);
 extern bool source_reads_all(Source *source);
 
 /*
+ * Raises what PostgreSQL says (42501) if the current user may not read what the
+ * source reads.
+ */
+extern void source_check_rights(Source *source);
+
+/*
  * True if ANALYZE found the rows of a table to lie in the order of a column,
  * by and large.
  */

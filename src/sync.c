@@ -52,12 +52,13 @@ sync_check_owner(const Run *run, const TargetState *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
-						state->table_name),
+						slot_text(state->table_name)),
 				 state->job ?
 				 errdetail("It belongs to job \"%s\" of database \"%s\", system identifier %s.",
-						   state->job, state->database, state->system_identifier) :
+						   slot_text(state->job), slot_text(state->database),
+						   state->system_identifier) :
 				 errdetail("It belongs to database \"%s\", system identifier %s, without a job.",
-						   state->database, state->system_identifier),
+						   slot_text(state->database), state->system_identifier),
 				 errhint("Choose another file or \"table_name\", or take it over with lfsync_reset_job() or mode => 'full'.")));
 }
 
@@ -73,7 +74,7 @@ sync_can_go_on(Run *run, const RunTable *table)
 	if (!same(state->source, table->mapping->table->source))
 	{
 		sync_note(run, "table %s had another source (%s): it is loaded anew",
-				  state->table_name, state->source);
+				  slot_text(state->table_name), slot_text(state->source));
 		return false;
 	}
 	return true;
