@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(lfsync_export_tables);
 PG_FUNCTION_INFO_V1(lfsync_export_job);
 PG_FUNCTION_INFO_V1(lfsync_export_all);
 PG_FUNCTION_INFO_V1(lfsync_start_job);
+PG_FUNCTION_INFO_V1(lfsync_verify);
 PG_FUNCTION_INFO_V1(lfsync_cancel);
 PG_FUNCTION_INFO_V1(lfsync_preview);
 
@@ -307,6 +308,60 @@ lfsync_export_all(PG_FUNCTION_ARGS)
 				 errmsg("%d of %d jobs failed", failed, list_length(names)),
 				 errdetail_internal("%s", failures.data),
 				 errhint("The others have run, and their results are in lfsync_runs.")));
+	return (Datum) 0;
+}
+
+static Datum
+count_of(JsonbContainer *counts, const char *name)
+{
+	JsonbValue	key;
+	JsonbValue *value;
+
+	key.type = jbvString;
+	key.val.string.val = (char *) name;
+	key.val.string.len = strlen(name);
+	value = findJsonbValueFromContainer(counts, JB_FOBJECT, &key);
+	return DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric));
+}
+
+/*
+ * lfsync_verify(job text, repair boolean)
+ *
+ * A row per target table, of what the run found; with repair it has mended it.
+ */
+Datum
+lfsync_verify(PG_FUNCTION_ARGS)
+{
+	static const char *const columns[] = {"rows_source", "rows_target", "missing", "extra", "different"};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	SyncOrder	order;
+	Job		   *job = job_to_run(required_text_arg(fcinfo, 0, "job"), &order);
+	RunResult  *result;
+	Jsonb	   *tables;
+	JsonbIterator *it;
+	JsonbValue	name;
+	JsonbValue	counts;
+
+	order.mode = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1) ? "repair" : "verify";
+	result = caller_run(&order, job->owner_oid);
+	caller_check_result(result);
+
+	InitMaterializedSRF(fcinfo, 0);
+	tables = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(result->tables)));
+	it = JsonbIteratorInit(&tables->root);
+	(void) JsonbIteratorNext(&it, &name, true); /* the object's start */
+	while (JsonbIteratorNext(&it, &name, true) == WJB_KEY)
+	{
+		Datum		values[1 + lengthof(columns)];
+		bool		nulls[1 + lengthof(columns)] = {0};
+
+		(void) JsonbIteratorNext(&it, &counts, true);
+		values[0] = PointerGetDatum(cstring_to_text_with_len(name.val.string.val,
+															 name.val.string.len));
+		for (size_t i = 0; i < lengthof(columns); i++)
+			values[1 + i] = count_of(counts.val.binary.data, columns[i]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }
 

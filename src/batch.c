@@ -154,7 +154,7 @@ batch_send(Batch *batch)
 	result = image_end_table(batch->builder, &entry.root);
 	/* a new cookie, or a kept statement would read the old image's root */
 	if (result == IMAGE_OK)
-		result = image_finish(batch->builder, &entry, 1, ++batch->cookie,
+		result = image_finish(batch->builder, &entry, 1, ++batch->run->image_cookie,
 							  &image.npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);

@@ -136,16 +136,20 @@ check_cursor_columns(const Source *source, List *cursor_columns)
 	}
 }
 
-/*
- * Prepares what a run of the order would read, as the current user, and returns
- * the number of key columns.
- */
-static int
+/* What a look at the source has shown. */
+typedef struct Findings
+{
+	bool		keyed;
+	bool		mutable;		/* the filter looks at more than the row */
+} Findings;
+
+/* Prepares what a run of the order would read, as the current user. */
+static Findings
 prepare_source(const SyncOrder *order)
 {
 	Source	   *source;
 	Mapping    *mapping;
-	int			nkeys;
+	Findings	findings;
 
 	SPI_connect();
 	if (order->query)
@@ -164,16 +168,17 @@ prepare_source(const SyncOrder *order)
 	}
 	check_cursor_columns(source, order->cursor_columns);
 	source_check_rights(source);
-	nkeys = mapping->table->nkeys;
+	findings.keyed = mapping->table->nkeys > 0;
+	findings.mutable = source_is_mutable(source);
 	SPI_finish();
-	return nkeys;
+	return findings;
 }
 
 /* The same as somebody else, who must not get at the caller's session. */
-static int
+static Findings
 prepare_source_as(Oid owner, const SyncOrder *order)
 {
-	int			nkeys;
+	Findings	findings;
 	int			nestlevel = NewGUCNestLevel();
 	Oid			save_userid;
 	int			save_context;
@@ -184,10 +189,10 @@ prepare_source_as(Oid owner, const SyncOrder *order)
 	SetUserIdAndSecContext(owner,
 						   save_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	nkeys = prepare_source(order);
+	findings = prepare_source(order);
 	AtEOXact_GUC(false, nestlevel);
 	SetUserIdAndSecContext(save_userid, save_context);
-	return nkeys;
+	return findings;
 }
 
 /*-------------------------------------------------------------------------
@@ -375,7 +380,7 @@ validate(Job *job)
 	SyncOrder	order;
 	Oid			relid = InvalidOid;
 	int64		size = 0;
-	bool		keyed;
+	Findings	findings;
 	bool		versioned = false;
 	const char *why = "those of a query have none";
 
@@ -398,16 +403,21 @@ validate(Job *job)
 		if (!order.options.row_security)
 			precheck_row_security(relid, job->owner_oid);
 	}
-	keyed = prepare_source_as(job->owner_oid, &order) > 0;
+	findings = prepare_source_as(job->owner_oid, &order);
 	if (job->source)
 	{
 		size = source_size(relid);
 		versioned = rowversion_supported(relid, &why);
 	}
+	if (versioned && findings.mutable)
+	{
+		versioned = false;
+		why = "the filter lets rows come and go that have no new one";
+	}
 
 	if (job->mode == NULL)
-		choose_mode(job, keyed, versioned);
-	check_mode_fits(job, keyed);
+		choose_mode(job, findings.keyed, versioned);
+	check_mode_fits(job, findings.keyed);
 	if (job->source && job->key_columns != NIL && !is_full(job))
 		check_given_key(job, relid);
 	if (is_incremental(job) && job->cursor_columns == NIL)

@@ -273,6 +273,16 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION lfsync_reset_job(text)
     IS 'let the next run of a stored job start from nothing';
 
+CREATE FUNCTION lfsync_verify(job text, repair boolean DEFAULT false)
+RETURNS TABLE (
+    table_name text, rows_source bigint, rows_target bigint,
+    missing bigint, extra bigint, different bigint)
+AS 'MODULE_PATHNAME', 'lfsync_verify'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_verify(text, boolean)
+    IS 'compare a job''s tables with their source at one snapshot, and with repair mend them';
+
 CREATE FUNCTION lfsync_preview(
     source regclass,
     mapping json DEFAULT NULL,
@@ -369,6 +379,7 @@ GRANT SELECT ON lfsync_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export(regclass, text, text, text, text[], text[], text, json, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export_query(text, text, text, text[], jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export_tables(regclass[], text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_verify(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_cancel(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export() FROM PUBLIC;

@@ -32,14 +32,10 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -74,7 +70,6 @@ typedef struct IncrementalScan
 
 /* Of the run under way, from before the scan's snapshot. */
 static Candidate *next_candidate = NULL;	/* NULL: no rows yet */
-static char *first_position = NULL;	/* condition of option "start_after" */
 static bool settled = false;	/* can the last candidate become stable? */
 
 static void incremental_prepare(Run *run);
@@ -281,7 +276,7 @@ scan_versions(IncrementalScan *scan)
 		position->xmin = oldest;
 	else
 		return;					/* nothing new: nothing is written */
-	table->mapping->table->position = position_to_utf8(position);
+	sync_set_position(run, table, position);
 }
 
 /*-------------------------------------------------------------------------
@@ -669,28 +664,13 @@ scan_cursor(IncrementalScan *scan)
 		!same_bound(before.stable, position->stable) ||
 		(candidate == NULL) != (position->candidate == NULL) ||
 		(candidate && !same_bound(candidate->bound, position->candidate->bound)))
-		table->mapping->table->position = position_to_utf8(position);
+		sync_set_position(run, table, position);
 }
 
 /*-------------------------------------------------------------------------
  * The mode
  *-------------------------------------------------------------------------
  */
-
-/* Would the same row, without a new version, be another one tomorrow? */
-static void
-refuse_mutable_filter(const RunTable *table)
-{
-	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(table->source->plan));
-	Query	   *query = linitial_node(Query, plansource->query_list);
-
-	if (query->hasSubLinks || contain_mutable_functions((Node *) query->jointree->quals))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
-				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
-				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
-}
 
 static void
 incremental_prepare(Run *run)
@@ -700,17 +680,6 @@ incremental_prepare(Run *run)
 	TargetTable *target;
 	const char *why;
 
-	/* a first position is a filter like any other, for good */
-	if (run->order->options.start_after[0] != '\0' && run->order->cursor_columns != NIL &&
-		!first_position)
-	{
-		oldcontext = MemoryContextSwitchTo(run->context);
-		first_position = psprintf("%s > %s", quote_identifier(linitial(run->order->cursor_columns)),
-								  quote_literal_cstr(run->order->options.start_after));
-		run->order->filter = run->order->filter == NULL ? first_position :
-			psprintf("(%s\n) AND %s", run->order->filter, first_position);
-		MemoryContextSwitchTo(oldcontext);
-	}
 	mode_full.prepare(run);
 	table = linitial(run->tables);
 	target = table->mapping->table;
@@ -734,7 +703,12 @@ incremental_prepare(Run *run)
 				 errmsg("mode \"incremental\" does not go with option \"row_security\""),
 				 errdetail("Rows may come in sight, or go, without being written."),
 				 errhint("Use mode \"merge\".")));
-	refuse_mutable_filter(table);
+	if (source_is_mutable(table->source))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" does not go with this filter"),
+				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
+				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);
@@ -756,7 +730,7 @@ load(Run *run, RunTable *table)
 	else
 		position.candidate = next_candidate;
 	mode_full.scan(run);
-	table->mapping->table->position = position_to_utf8(&position);
+	sync_set_position(run, table, &position);
 }
 
 static void

@@ -389,7 +389,7 @@ merge_scan(Run *run)
 	/* the position is empty again, where it was not */
 	if (table->state->position || table->counts.inserted + table->counts.updated +
 		table->counts.deleted > 0)
-		table->mapping->table->position = position_to_utf8(position);
+		sync_set_position(run, table, position);
 }
 
 const SyncMode mode_merge = {
@@ -398,9 +398,14 @@ const SyncMode mode_merge = {
 	.scan = merge_scan,
 };
 
-/* Compares, and writes nothing: for lfsync_verify(). */
+/*-------------------------------------------------------------------------
+ * Verify and repair, for lfsync_verify()
+ *-------------------------------------------------------------------------
+ */
+
+/* The position stays as it is: the next run goes on as if nothing had been. */
 static void
-verify_scan(Run *run)
+compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
@@ -410,13 +415,33 @@ verify_scan(Run *run)
 				 errmsg("the file holds no table of this job"),
 				 errhint("Run the job first.")));
 	sync_check_owner(run, table->state);
-	(void) sync_begin_table(run, table, APPLY_VERIFY);
+	(void) sync_begin_table(run, table, apply);
 	merge_table(run, table, NULL);
 	sync_end_table(run, table);
 }
 
+static void
+verify_scan(Run *run)
+{
+	compare(run, APPLY_VERIFY);
+}
+
+static void
+repair_scan(Run *run)
+{
+	compare(run, APPLY_SYNC);
+}
+
 const SyncMode mode_verify = {
 	.name = "verify",
+	.compares = true,
 	.prepare = merge_prepare,
 	.scan = verify_scan,
+};
+
+const SyncMode mode_repair = {
+	.name = "repair",
+	.compares = true,
+	.prepare = merge_prepare,
+	.scan = repair_scan,
 };

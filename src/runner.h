@@ -34,6 +34,7 @@ typedef struct Run
 	Disposition disposition;	/* what the writer found at the target ... */
 	List	   *states;			/* ... and of which tables (TargetState) */
 	List	   *tables;			/* of RunTable: set by prepare() */
+	uint32		image_cookie;	/* schema cookie of the last image */
 	FinishRequest finish;		/* filled in by the mode */
 	bool		published;		/* the writer has finished ... */
 	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */
@@ -56,6 +57,7 @@ typedef struct Run
 typedef struct SyncMode
 {
 	const char *name;
+	bool		compares;		/* what is there with the source, no more */
 	void		(*before) (Run *run);
 	void		(*prepare) (Run *run);
 	void		(*scan) (Run *run);
@@ -65,6 +67,7 @@ extern const SyncMode mode_full;
 extern const SyncMode mode_incremental;
 extern const SyncMode mode_merge;
 extern const SyncMode mode_verify;
+extern const SyncMode mode_repair;
 
 /* Registers a runner for a claimed slot; false if no worker is free. */
 extern bool runner_start(const SlotHandle *handle,

@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -136,6 +137,15 @@ source_estimate(Source *source)
 		ReleaseCachedPlan(plan, NULL);
 	}
 	return rows;
+}
+
+bool
+source_is_mutable(const Source *source)
+{
+	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(source->plan));
+	Query	   *query = linitial_node(Query, plansource->query_list);
+
+	return query->hasSubLinks || contain_mutable_functions(query->jointree->quals);
 }
 
 /* Below this nobody would miss an index. */

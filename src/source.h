@@ -61,6 +61,12 @@ extern void source_lock_children(Oid relid);
 /* The planner's estimate of the rows; needs an active snapshot. */
 extern double source_estimate(Source *source);
 
+/*
+ * May a row be let through today and not tomorrow, without having changed?  Its
+ * conditions then look at more than the row.
+ */
+extern bool source_is_mutable(const Source *source);
+
 /* Does its plan read or sort a whole table that is not small? */
 extern bool source_reads_all(Source *source);
 

@@ -111,6 +111,14 @@ sync_end_table(Run *run, RunTable *table)
 }
 
 void
+sync_set_position(Run *run, RunTable *table, const Position *position)
+{
+	/* the end comes after the transaction that reads, and its memory */
+	table->mapping->table->position = MemoryContextStrdup(run->context,
+														  position_to_utf8(position));
+}
+
+void
 sync_require_key(const RunTable *table, const char *mode)
 {
 	if (table->mapping->table->nkeys == 0)

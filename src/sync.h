@@ -29,6 +29,9 @@ extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 /* What the table has come to; adds to the run's counts. */
 extern void sync_end_table(Run *run, RunTable *table);
 
+/* Where the run leaves off, committed at its end. */
+extern void sync_set_position(Run *run, RunTable *table, const Position *position);
+
 /* A note for the history. */
 extern void sync_note(Run *run, const char *format,...) pg_attribute_printf(2, 3);
 

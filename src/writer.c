@@ -140,12 +140,12 @@ handle_open(StringInfo message)
 	reply.disposition = DISPOSITION_BUILD;
 	if (writer.target.exists)
 		target_examine(&writer.target, &writer.request, &reply);
-	else if (writer.request.verify)
+	else if (writer.request.keep)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FILE),
 				 errmsg("file \"%s\" does not exist", writer.target.path),
 				 errhint("Run the job first.")));
-	if (writer.request.verify)
+	if (writer.request.keep)
 		reply.disposition = DISPOSITION_IN_PLACE;
 	writer.disposition = reply.disposition;
 	if (reply.disposition == DISPOSITION_IN_PLACE &&
