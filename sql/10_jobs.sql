@@ -137,7 +137,9 @@ SELECT lfsync_add_job('jobs x', 't', '../jobs_x.db');
 \echo :SQLSTATE
 SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db-journal');
 -- options, schedule, mapping
+\set VERBOSITY terse
 SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db', options => '{"indices": true}');
+\set VERBOSITY default
 \echo :SQLSTATE
 SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db', options => '{"uuid": 1}');
 SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db', schedule => '0');
@@ -183,6 +185,8 @@ $$;
 SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db', 'fool');
 \set VERBOSITY default
 \echo :SQLSTATE
+SELECT lfsync_add_job('jobs x', 't', 'jobs_x.db', 'verify');
+\echo :SQLSTATE
 -- chosen, and said
 SELECT stored('t');
 SELECT stored('v');
@@ -226,6 +230,24 @@ SELECT stored('t', 'merge', '{id}');
 SELECT stored('m', 'incremental', '{id}');
 \t off
 \pset format aligned
+
+-- They go on where the last run has stopped.
+SET client_min_messages = warning;
+SELECT lfsync_add_job('jobs go', 't', 'jobs_go.db') > 0 AS id, lfsync_add_job('jobs on', 'v', 'jobs_on.db', key_columns => '{id}') > 0 AS id,
+	lfsync_add_job('jobs up', 't', 'jobs_up.db', cursor_columns => '{id}') > 0 AS id;
+RESET client_min_messages;
+SELECT job, mode FROM (VALUES ('jobs go'), ('jobs on'), ('jobs up')) j (name), lfsync_export(j.name);
+INSERT INTO t VALUES (101, 'a101', 'b101');
+UPDATE t SET a = 'A50' WHERE id = 50;
+DELETE FROM t WHERE id = 1;
+SELECT job, mode FROM (VALUES ('jobs go'), ('jobs on'), ('jobs up')) j (name), lfsync_export(j.name);
+\! for t in go:t on:v; do sqlite3 "$LFSYNC_EXPORT_DIR/jobs_${t%:*}.db" "SELECT count(*), min(id), max(id), (SELECT a FROM ${t#*:} WHERE id = 50) FROM ${t#*:}"; done
+\! sqlite3 "$LFSYNC_EXPORT_DIR/jobs_up.db" "SELECT count(*), max(id) FROM t"
+SELECT count(lfsync_drop_job(name, true)) FROM lfsync_jobs WHERE name IN ('jobs go', 'jobs on', 'jobs up');
+\! LC_ALL=C ls -A "$LFSYNC_EXPORT_DIR" | grep -E 'jobs_(go|on|up)\.'
+DELETE FROM t WHERE id = 101;
+UPDATE t SET a = 'a50' WHERE id = 50;
+INSERT INTO t VALUES (1, 'a1', 'b1');
 
 -- changed: NULL leaves it as it is
 CREATE TEMP VIEW job AS SELECT source, file, mode, table_name AS "table", key_columns AS key, cursor_columns AS cursor, filter, schedule,
@@ -288,6 +310,21 @@ SELECT lfsync_drop_job('jobs again');
 SELECT lfsync_reset_job('jobs one');
 SELECT name FROM lfsync_jobs WHERE reset;
 SELECT lfsync_alter_job('jobs one', enabled => true);
+SELECT name FROM lfsync_jobs WHERE reset;
+ALTER TABLE t RENAME TO t_away;
+SELECT lfsync_export('jobs one');
+ALTER TABLE t_away RENAME TO t;
+SELECT name FROM lfsync_jobs WHERE reset;
+SELECT rows_read FROM lfsync_export('jobs one');
+SELECT name FROM lfsync_jobs WHERE reset;
+-- a run that is done does not wait for who changes the job
+SELECT lfsync_reset_job('jobs one');
+BEGIN;
+SELECT lfsync_alter_job('jobs one', enabled => true);
+SELECT rows_read FROM lfsync_export('jobs one');
+COMMIT;
+SELECT name FROM lfsync_jobs WHERE reset;
+SELECT rows_read FROM lfsync_export('jobs one');
 SELECT name FROM lfsync_jobs WHERE reset;
 
 -- dropped: its runs stay
