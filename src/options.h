@@ -8,6 +8,7 @@
 #ifndef LFSYNC_OPTIONS_H
 #define LFSYNC_OPTIONS_H
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 typedef enum TimestampFormat
@@ -102,11 +103,25 @@ typedef struct SyncOptions
 	int			run_timeout;	/* ms, 0: none */
 } SyncOptions;
 
+/* What a job may say besides: when it runs by itself.  NULL: not given. */
+typedef struct JobOptions
+{
+	List	   *attempts_at;	/* char *: times of day, the first opens a cycle */
+	char	   *condition;		/* SQL */
+	char	   *not_before;		/* a time of day, or a point in time */
+	char	   *not_after;
+	char	   *timezone;
+	char	   *on_event;		/* a function's name */
+	int			max_attempts;
+	int			backoff;		/* ms */
+} JobOptions;
+
 /*
  * Fills *options from a json object over the defaults; an unknown key or a
- * wrong value is an error (22023) that lists the valid ones.
+ * wrong value is an error (22023) that lists the valid ones.  Without *job,
+ * what only jobs may say is unknown.
  */
-extern void options_parse(Jsonb *json, SyncOptions *options);
+extern void options_parse(Jsonb *json, SyncOptions *options, JobOptions *job);
 
 /* The same as long as rows become the same values. */
 extern char *options_fingerprint(const SyncOptions *options, const char *filter);
