@@ -452,14 +452,19 @@ execute_order(FunctionCallInfo fcinfo, SyncOrder *order)
 	return (Datum) 0;
 }
 
-static void
-refuse_argument(FunctionCallInfo fcinfo, int n, const char *name)
+/* The tables that a run makes: those of its mapping, or one. */
+static List *
+target_names(const char *mapping, char *table_name, char *source_name)
 {
-	if (!PG_ARGISNULL(n))
+	if (mapping == NULL)
+		return list_make1(table_name ? table_name : source_name);
+	if (table_name)
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" does not go with mode \"full\"", name),
-				 errhint("Leave it out.")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments \"table_name\" and \"mapping\" do not go together"),
+				 errdetail("A mapping names its tables."),
+				 errhint("Leave \"table_name\" out.")));
+	return mapping_table_names(mapping);
 }
 
 /*
@@ -487,12 +492,12 @@ lfsync_export(PG_FUNCTION_ARGS)
 				 errmsg("relation with OID %u does not exist", relid)));
 	order.sources = list_make1_oid(relid);
 	order.file = required_text_arg(fcinfo, 1, "file");
-	order.table_names = list_make1(PG_ARGISNULL(2) ? relname : text_arg(fcinfo, 2));
+	order.mapping = text_arg(fcinfo, 7);
+	order.table_names = target_names(order.mapping, text_arg(fcinfo, 2), relname);
 	order.mode = PG_ARGISNULL(3) ? "full" : text_arg(fcinfo, 3);
 	order.key_columns = text_array_arg(fcinfo, 4, "key_columns");
 	order.cursor_columns = text_array_arg(fcinfo, 5, "cursor_columns");
 	order.filter = text_arg(fcinfo, 6);
-	refuse_argument(fcinfo, 7, "mapping");
 	options_arg(fcinfo, 8, &order.options);
 	return execute_order(fcinfo, &order);
 }
@@ -653,15 +658,15 @@ lfsync_preview(PG_FUNCTION_ARGS)
 				 errmsg("argument \"%s\" must not be null", "source")));
 	relid = PG_GETARG_OID(0);
 	check_source(relid, NIL);
-	refuse_argument(fcinfo, 1, "mapping");
+	order.mapping = text_arg(fcinfo, 1);
 	options_arg(fcinfo, 2, &order.options);
 	relname = get_rel_name(relid);
 	order.sources = list_make1_oid(relid);
-	order.table_names = list_make1(relname);
+	order.table_names = target_names(order.mapping, NULL, relname);
 
 	rel = table_open(relid, AccessShareLock);
-	mapping_check_table_name(relname);
-	mapping = mapping_from_relation(relid, relname, &order);
+	mapping_check_table_name(linitial(order.table_names));
+	mapping = mapping_check(relid, NULL, &order);
 	table_close(rel, NoLock);
 
 	InitMaterializedSRF(fcinfo, 0);

@@ -49,4 +49,23 @@ extern bool pq_check_connection(void);
 #define VXID_PROC(vxid) ((vxid).backendId)
 #endif
 
+/* Actions of the json parser can say that they failed from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define JsonActionResult	JsonParseErrorType
+#define JSON_ACTION_DONE	return JSON_SUCCESS
+#else
+#define JsonActionResult	void
+#define JSON_ACTION_DONE	return
+#endif
+
+/* The memory for it may be the caller's from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define makeJsonLexContextOfText(json) \
+	makeJsonLexContextCstringLen(NULL, json, strlen(json), GetDatabaseEncoding(), true)
+#else
+#define makeJsonLexContextOfText(json) \
+	makeJsonLexContextCstringLen(unconstify(char *, json), strlen(json), \
+								 GetDatabaseEncoding(), true)
+#endif
+
 #endif							/* LFSYNC_COMPAT_H */

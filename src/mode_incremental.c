@@ -232,11 +232,13 @@ ship_versions(IncrementalScan *scan, uint64 from, uint64 until)
 	/*
 	 * Where there is a filter it has to come first, or rows that it leaves out
 	 * would be counted.  OFFSET 0 keeps the planner from pulling it up.
+	 * Expressions may name the table.
 	 */
 	char	   *sql = mapping->filter == NULL ?
 		mapping_select(mapping, rowversion_condition("xmin", from, until), NULL) :
-		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS source WHERE %s",
+		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS %s WHERE %s",
 				 mapping->select_list, mapping->from, mapping->filter,
+				 quote_identifier(get_rel_name(scan->table->source->relid)),
 				 rowversion_condition("\"xmin of the row\"", from, until));
 
 	rowversion_reset_count();
@@ -290,13 +292,15 @@ scan_versions(IncrementalScan *scan)
  */
 
 static void
-add_to_keyset(Keyset *keyset, const Source *source, int column)
+add_to_keyset(Keyset *keyset, const RunTable *table, int column)
 {
+	const Source *source = table->source;
+
 	if (list_member_int(keyset->numbers, column))
 		return;
 	keyset->numbers = lappend_int(keyset->numbers, column);
 	keyset->columns = lappend(keyset->columns,
-							  (char *) quote_identifier(source->columns[column].name));
+							  table->mapping->sql_of[column]);
 	keyset->types = lappend(keyset->types,
 							format_type_extended(source->columns[column].typid,
 												 source->columns[column].typmod,
@@ -316,7 +320,7 @@ make_keyset(const RunTable *table, List *cursor_columns)
 	{
 		int			found = -1;
 
-		for (int i = 0; i < source->ncolumns; i++)
+		for (int i = 0; i < source->ncolumns && found < 0; i++)
 		{
 			if (strcmp(source->columns[i].name, (char *) lfirst(lc)) == 0)
 				found = i;
@@ -327,11 +331,11 @@ make_keyset(const RunTable *table, List *cursor_columns)
 					 errmsg("cursor column \"%s\" does not exist in %s",
 							(char *) lfirst(lc), source->description),
 					 errhint("Write the name as it is there, upper and lower case too.")));
-		add_to_keyset(keyset, source, found);
+		add_to_keyset(keyset, table, found);
 	}
 	keyset->ncursor = list_length(keyset->numbers);
 	for (int i = 0; i < target->nkeys; i++)
-		add_to_keyset(keyset, source, target->keys[i]);
+		add_to_keyset(keyset, table, target->keys[i]);
 	type = getBaseType(source->columns[linitial_int(keyset->numbers)].typid);
 	keyset->time = type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
 	return keyset;
@@ -676,15 +680,22 @@ scan_cursor(IncrementalScan *scan)
 
 /* Would the same row, without a new version, be another one tomorrow? */
 static void
-refuse_mutable_filter(const RunTable *table)
+refuse_mutable(const RunTable *table)
 {
 	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(table->source->plan));
 	Query	   *query = linitial_node(Query, plansource->query_list);
 
+	if (contain_mutable_functions((Node *) query->targetList))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" does not go with this mapping"),
+				 errdetail("What an expression makes of a row depends on more than the row itself, so it changes without the row being written."),
+				 errhint("Use mode \"merge\", which compares all rows, or expressions of immutable functions over the row.")));
 	if (query->hasSubLinks || contain_mutable_functions((Node *) query->jointree->quals))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
+				 errmsg("mode \"incremental\" does not go with this %s",
+						table->mapping->filter ? "filter" : "mapping"),
 				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
 				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 }
@@ -731,7 +742,7 @@ incremental_prepare(Run *run)
 				 errmsg("mode \"incremental\" does not go with option \"row_security\""),
 				 errdetail("Rows may come in sight, or go, without being written."),
 				 errhint("Use mode \"merge\".")));
-	refuse_mutable_filter(table);
+	refuse_mutable(table);
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);
