@@ -31,6 +31,7 @@
 #include "job.h"
 #include "mapping.h"
 #include "precheck.h"
+#include "runner.h"
 
 PG_FUNCTION_INFO_V1(lfsync_export);
 PG_FUNCTION_INFO_V1(lfsync_export_query);
@@ -118,6 +119,7 @@ lfsync_export(PG_FUNCTION_ARGS)
 	order.file = required_text_arg(fcinfo, 1, "file");
 	order.table_names = list_make1(PG_ARGISNULL(2) ? relname : text_arg(fcinfo, 2));
 	order.mode = PG_ARGISNULL(3) ? "full" : text_arg(fcinfo, 3);
+	check_export_mode(order.mode);
 	order.key_columns = text_array_arg(fcinfo, 4, "key_columns");
 	if (strcmp(order.mode, "incremental") != 0)
 		refuse_argument(fcinfo, 5, "cursor_columns", order.mode);

@@ -246,7 +246,6 @@ complete_order(SyncOrder *order, Oid owner)
 	ListCell   *lc;
 
 	progress_require();
-	(void) find_mode(order->mode);
 	foreach(lc, order->table_names)
 		mapping_check_table_name((char *) lfirst(lc));
 	precheck_owner(owner);

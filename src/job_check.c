@@ -100,17 +100,6 @@ is_full(const Job *job)
 	return strcmp(job->mode, "full") == 0;
 }
 
-static void
-check_mode(const Job *job)
-{
-	if (find_mode(job->mode) == &mode_verify)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a job cannot have mode \"%s\"", job->mode),
-				 errdetail("It compares the file with its source, and writes nothing."),
-				 errhint("Use mode \"full\", \"incremental\" or \"merge\".")));
-}
-
 /*-------------------------------------------------------------------------
  * The source
  *-------------------------------------------------------------------------
@@ -399,7 +388,7 @@ validate(Job *job)
 	check_schedule(job->schedule);
 	check_mapping(job->mapping);
 	if (job->mode)
-		check_mode(job);
+		check_export_mode(job->mode);
 	precheck_owner(job->owner_oid);
 	(void) path_resolve(job->file, job->owner_oid);
 

@@ -79,14 +79,25 @@ static const SyncMode *const modes[] = {
 const SyncMode *
 find_mode(const char *name)
 {
-	StringInfoData list;
-
-	initStringInfo(&list);
 	for (size_t i = 0; i < lengthof(modes); i++)
 	{
 		if (strcmp(modes[i]->name, name) == 0)
 			return modes[i];
-		/* no way to export anything, so not one to choose */
+	}
+	return NULL;
+}
+
+void
+check_export_mode(const char *name)
+{
+	const SyncMode *mode = find_mode(name);
+	StringInfoData list;
+
+	if (mode && !mode->compares)
+		return;
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(modes); i++)
+	{
 		if (!modes[i]->compares)
 			appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", modes[i]->name);
 	}

@@ -82,7 +82,10 @@ extern const TargetState *run_find_state(const Run *run, const char *table_name)
 /* Undoes a mode's prepare(). */
 extern void run_forget_tables(Run *run);
 
-/* The mode of this name; an error (22023) that lists them if there is none. */
+/* The mode of this name; NULL if there is none. */
 extern const SyncMode *find_mode(const char *name);
+
+/* An error (22023) that lists the modes that export, if this is none of them. */
+extern void check_export_mode(const char *name);
 
 #endif							/* LFSYNC_RUNNER_H */
