@@ -69,4 +69,13 @@ extern bool pq_check_connection(void);
 #define VXID_PROC(vxid) ((vxid).backendId)
 #endif
 
+/* The lexer's state may be the caller's since 17. */
+#if PG_VERSION_NUM >= 170000
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen(NULL, (text), strlen(text), GetDatabaseEncoding(), true)
+#else
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen((char *) (text), strlen(text), GetDatabaseEncoding(), true)
+#endif
+
 #endif							/* LFSYNC_COMPAT_H */

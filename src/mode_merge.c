@@ -40,6 +40,7 @@ typedef struct MergeScan
 	KeptKey		after_key;		/* ... and where that lives */
 	KeyBound	limit;			/* where the scan ends */
 	ImageValue *current;		/* the row that is being added */
+	bool		ranges;			/* what the source lacks is to be found, too */
 	bool		ending;			/* no more rows: the range goes up to the limit */
 } MergeScan;
 
@@ -176,8 +177,13 @@ describe_range(void *arg, BatchEnd *end)
 	int			nkeys = scan->table->mapping->table->nkeys;
 
 	if (scan->batch->wide)
+	{
+		/* the record has it as rowid only */
+		if (scan->table->mapping->rowid_column >= 0)
+			scan->current[scan->table->mapping->rowid_column].kind = IMAGE_INTEGER;
 		kept_key_keep(&scan->last, scan->current);
-	end->range = true;
+	}
+	end->range = scan->ranges;
 	end->after = scan->after;
 	if (scan->ending)
 		end->to = scan->limit;
@@ -258,6 +264,8 @@ end_ranges(MergeScan *scan)
 		batch_send(scan->batch);
 		return;
 	}
+	if (!scan->ranges)
+		return;
 	memset(&end, 0, sizeof(end));
 	describe_range(scan, &end);
 	channel_begin(channel, MESSAGE_RANGE);
@@ -328,10 +336,13 @@ can_resume(const RunTable *table, const Position *position)
 	return true;
 }
 
-void
+bool
 merge_table(Run *run, RunTable *table, Position *position)
 {
 	static const KeyBound open = {true, NULL};
+	TargetTable *target = table->mapping->table;
+	int64		read_before = run->counts.rows_read;
+	bool		broken_off = position && position->merged;
 	MergeScan	scan;
 
 	memset(&scan, 0, sizeof(scan));
@@ -339,6 +350,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.table = table;
 	scan.batch = batch_create(run);
 	scan.position = position;
+	scan.ranges = target->apply == APPLY_VERIFY ||
+		run->order->options.deletes == DELETES_AUTO;
 	stored_options = &run->order->options;
 
 	if (can_resume(table, position))
@@ -353,6 +366,13 @@ merge_table(Run *run, RunTable *table, Position *position)
 		merge_keys(&scan, &open, &open);
 	if (position)
 		position->merged = NULL;
+	sync_end_table(run, table);
+
+	/* both sides are the same now, whoever wrote into the file before */
+	if (scan.ranges && target->apply == APPLY_SYNC)
+		target->rows = run->counts.rows_read - read_before;
+	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
+		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -363,11 +383,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 static void
 merge_prepare(Run *run)
 {
-	ListCell   *lc;
-
 	mode_full.prepare(run);
-	foreach(lc, run->tables)
-		sync_require_key((RunTable *) lfirst(lc), run->order->mode);
+	sync_end_prepare(run);
 }
 
 static void
@@ -375,6 +392,7 @@ merge_scan(Run *run)
 {
 	RunTable   *table = linitial(run->tables);
 	Position   *position;
+	bool		altered;
 
 	if (!sync_can_go_on(run, table))
 	{
@@ -383,12 +401,10 @@ merge_scan(Run *run)
 	}
 	position = position_from_utf8(table->state->position);
 	run->position_from = table->state->position;
-	(void) sync_begin_table(run, table, APPLY_SYNC);
-	merge_table(run, table, position);
-	sync_end_table(run, table);
-	/* the position is empty again, where it was not */
-	if (table->state->position || table->counts.inserted + table->counts.updated +
-		table->counts.deleted > 0)
+	altered = sync_begin_table(run, table, APPLY_SYNC);
+	/* where all was as it should be nothing is written, for other modes neither */
+	if (merge_table(run, table, position) || altered ||
+		!sync_same_text(table->state->fingerprint, table->mapping->table->fingerprint))
 		sync_set_position(run, table, position);
 }
 
@@ -416,8 +432,12 @@ compare(Run *run, ApplyKind apply)
 				 errhint("Run the job first.")));
 	sync_check_owner(run, table->state);
 	(void) sync_begin_table(run, table, apply);
-	merge_table(run, table, NULL);
-	sync_end_table(run, table);
+	if (merge_table(run, table, NULL) && apply == APPLY_SYNC)
+	{
+		/* how many rows there are was wrong, too, perhaps */
+		run->finish.identity.mode = table->state->mode;
+		table->mapping->table->position = table->state->position;
+	}
 }
 
 static void

@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
@@ -139,13 +140,28 @@ source_estimate(Source *source)
 	return rows;
 }
 
+static Query *
+source_query(const Source *source)
+{
+	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(source->plan));
+
+	return linitial_node(Query, plansource->query_list);
+}
+
 bool
 source_is_mutable(const Source *source)
 {
-	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(source->plan));
-	Query	   *query = linitial_node(Query, plansource->query_list);
+	Query	   *query = source_query(source);
 
 	return query->hasSubLinks || contain_mutable_functions(query->jointree->quals);
+}
+
+char *
+source_conditions(const Source *source)
+{
+	Node	   *quals = source_query(source)->jointree->quals;
+
+	return quals ? nodeToString(quals) : NULL;
 }
 
 /* Below this nobody would miss an index. */

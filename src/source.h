@@ -67,6 +67,12 @@ extern double source_estimate(Source *source);
  */
 extern bool source_is_mutable(const Source *source);
 
+/*
+ * What its conditions have come to, as text; NULL: none.  A literal like 'today'
+ * is a constant by then, but not the same one every day.
+ */
+extern char *source_conditions(const Source *source);
+
 /* Does its plan read or sort a whole table that is not small? */
 extern bool source_reads_all(Source *source);
 

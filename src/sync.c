@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "sync.h"
@@ -35,8 +36,8 @@ sync_note(Run *run, const char *format,...)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-static bool
-same(const char *a, const char *b)
+bool
+sync_same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
@@ -48,7 +49,7 @@ sync_check_owner(const Run *run, const TargetState *state)
 
 	if (strcmp(state->system_identifier, identity->system_identifier) != 0 ||
 		strcmp(state->database, identity->database) != 0 ||
-		!same(state->job, identity->job))
+		!sync_same_text(state->job, identity->job))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
@@ -71,7 +72,7 @@ sync_can_go_on(Run *run, const RunTable *table)
 		strcmp(state->mode, "full") == 0)
 		return false;
 	sync_check_owner(run, state);
-	if (!same(state->source, table->mapping->table->source))
+	if (!sync_same_text(state->source, table->mapping->table->source))
 	{
 		sync_note(run, "table %s had another source (%s): it is loaded anew",
 				  slot_text(state->table_name), slot_text(state->source));
@@ -88,6 +89,7 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
 
 	table->mapping->table->apply = apply;
+	table->mapping->table->rows = -1;
 	channel_begin(run->channel, MESSAGE_TABLE);
 	message_put_table(&run->channel->message, table->mapping->table);
 	channel_send(run->channel);
@@ -96,6 +98,43 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	run->not_carried = list_concat(run->not_carried, reply.notes);
 	MemoryContextSwitchTo(oldcontext);
 	return reply.altered;
+}
+
+const char *
+sync_position_lost(const Run *run, const RunTable *table, const Position *position,
+				   const char *basis)
+{
+	const TargetTable *target = table->mapping->table;
+
+	if (position->basis == NULL)
+		return "the position is lost";
+	if (position->timeline != (uint64) run->finish.identity.timeline)
+		return "the server is on another timeline: it was restored, or a standby was promoted";
+	if (strcmp(position->basis, basis) != 0 ||
+		!sync_same_text(table->state->fingerprint, target->fingerprint))
+		return "the structure of the source, or what the job makes of it, has changed";
+	if (position->merged)
+		return "the last full comparison was broken off";
+	return NULL;
+}
+
+void
+sync_end_prepare(Run *run)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *lc;
+
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+		TargetTable *target = table->mapping->table;
+
+		sync_require_key(table, run->order->mode);
+		target->fingerprint = psprintf("%s-%s", target->fingerprint,
+									   options_fingerprint(&run->order->options,
+														   run->order->filter));
+	}
+	MemoryContextSwitchTo(oldcontext);
 }
 
 void

@@ -51,15 +51,33 @@ typedef struct KeptKey
 extern void kept_key_init(KeptKey *kept, int n, const int *columns);
 extern void kept_key_keep(KeptKey *kept, const ImageValue *row);
 
+/*
+ * What the position of the table was taken from is not what it would go on
+ * with: why, or NULL.  "basis" is the mode's own.
+ */
+extern const char *sync_position_lost(const Run *run, const RunTable *table,
+									  const Position *position, const char *basis);
+
+/*
+ * To be called by prepare(), when the tables are known: they want a key, and
+ * what rows become goes into their fingerprints.
+ */
+extern void sync_end_prepare(Run *run);
+
+/* The same text, or neither is there. */
+extern bool sync_same_text(const char *a, const char *b);
+
 /* Raises 42P16 for a source without a key. */
 extern void sync_require_key(const RunTable *table, const char *mode);
 
 /*
  * Compares the whole source with the table, range by range, and writes what
  * differs (APPLY_VERIFY: counts it).  "position" is what the table's position
- * is while it goes on; a merge that was broken off is taken up again.
+ * is while it goes on; a merge that was broken off is taken up again.  True if
+ * the file has something to learn from it: rows were written, their number was
+ * wrong, or an earlier merge's position is to go.
  */
-extern void merge_table(Run *run, RunTable *table, Position *position);
+extern bool merge_table(Run *run, RunTable *table, Position *position);
 
 /* The condition that keeps rows behind a key; values as SQL literals. */
 extern char *sync_keyset_condition(List *expressions, const char *operator,

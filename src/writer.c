@@ -315,9 +315,9 @@ handle_finish(StringInfo message)
 					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
 							writer.target.path),
 					 errhint("Run again.")));
+		reply.notes = target_swap(writer.db, &writer.request.options, &request);
 		if (writer.table->apply != APPLY_FILL)
 			target_end_sync(writer.db);
-		reply.notes = target_swap(writer.db, &writer.request.options, &request);
 		target_close(writer.db);
 		writer.db = NULL;
 	}
