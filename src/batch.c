@@ -154,7 +154,7 @@ batch_send(Batch *batch)
 	result = image_end_table(batch->builder, &entry.root);
 	/* a new cookie, or a kept statement would read the old image's root */
 	if (result == IMAGE_OK)
-		result = image_finish(batch->builder, &entry, 1, ++batch->cookie,
+		result = image_finish(batch->builder, &entry, 1, ++batch->run->image_cookie,
 							  &image.npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);
@@ -174,6 +174,8 @@ batch_send(Batch *batch)
 		memset(&end, 0, sizeof(end));
 		batch->describe(batch->arg, &end);
 		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
+		if (end.position)
+			pfree(end.position);
 	}
 	channel_send(channel);
 	batch->run->counts.batches++;
@@ -181,6 +183,12 @@ batch_send(Batch *batch)
 	batch->nrows = 0;
 	if (batch->describe)
 		adapt(batch);
+}
+
+static int64
+rowid_of_next(const Batch *batch, int64 rowid)
+{
+	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
 }
 
 /*
@@ -206,7 +214,7 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 	batch->wide = channel_create_segment(size, "a wide row",
 										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(batch, dsm_segment_address(batch->wide), size);
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(batch->source, rowid, result);
 	batch->nrows = 1;
@@ -226,14 +234,12 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 		batch_send(batch);
 	if (batch->pages == NULL)
 		begin_ring_image(batch);
-	if (batch->form == BATCH_NUMBERED)
-		rowid = batch->nrows + 1;
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result == IMAGE_FULL && batch->nrows > 0)
 	{
 		batch_send(batch);
 		begin_ring_image(batch);
-		result = image_add_row(batch->builder, rowid, values, ncolumns);
+		result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	}
 	if (result == IMAGE_FULL)
 	{

@@ -124,7 +124,7 @@ json_tree_parse(const char *json, const char *root)
 	actions.array_end = end;
 	actions.object_field_start = field_start;
 	actions.scalar = scalar;
-	pg_parse_json_or_ereport(makeJsonLexContextOfText(json), &actions);
+	pg_parse_json_or_ereport(makeJsonLexContextCstring(json), &actions);
 	return builder.root;
 }
 

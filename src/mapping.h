@@ -70,8 +70,12 @@ extern char *mapping_select(const Mapping *mapping, const char *condition,
 extern Mapping *mapping_check(Oid relid, const char *query,
 							  const SyncOrder *order);
 
-/* Names of the tables that a mapping in json makes, in its order. */
-extern List *mapping_table_names(const char *json);
+/*
+ * Names of the tables that an order makes: those of its mapping, if it has one,
+ * or the one name given, or the source's.
+ */
+extern List *mapping_target_names(const char *mapping, char *table_name,
+								  char *source_name);
 
 /* "CREATE TABLE name (body)", the same text wherever the table is made. */
 extern char *mapping_create_sql(const TargetTable *table);

@@ -360,13 +360,20 @@ mapping_parse(const char *json)
 }
 
 List *
-mapping_table_names(const char *json)
+mapping_target_names(const char *mapping, char *table_name, char *source_name)
 {
-	MappedTables *mapped = parse_names_of_tables(json_tree_parse(json, "mapping"));
 	List	   *names = NIL;
 	ListCell   *lc;
 
-	foreach(lc, mapped->tables)
+	if (mapping == NULL)
+		return list_make1(table_name ? table_name : source_name);
+	if (table_name)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments \"table_name\" and \"mapping\" do not go together"),
+				 errdetail("A mapping names its tables."),
+				 errhint("Leave \"table_name\" out.")));
+	foreach(lc, parse_names_of_tables(json_tree_parse(mapping, "mapping"))->tables)
 		names = lappend(names, ((MappedTable *) lfirst(lc))->name);
 	return names;
 }

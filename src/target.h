@@ -180,6 +180,12 @@ extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
+/*
+ * Raises 55006 if somebody else has written the table since our last batch.
+ * Under the write lock it stays true.
+ */
+extern void target_check_generation(sqlite3 *db);
+
 /* Over all batches of this table so far. */
 extern void target_sync_counts(TableCounts *counts);
 

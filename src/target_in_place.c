@@ -245,6 +245,8 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
+		if (table->apply == APPLY_SYNC && table->position)
+			target_check_generation(db);
 		if (table->apply != APPLY_FILL)
 			continue;
 		/* somebody may have made one of this name in the meantime */

@@ -409,6 +409,17 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  *-------------------------------------------------------------------------
  */
 
+void
+target_check_generation(sqlite3 *db)
+{
+	if (read_generation(db, synced.table) != synced.generation)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is being written by somebody else", synced.table->name),
+				 errdetail("Its generation in _lfsync_state is not the one that this run has written."),
+				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
+}
+
 /*
  * A transaction that holds the file's write lock, on the table as our last
  * batch has left it.
@@ -418,12 +429,7 @@ begin_batch(sqlite3 *db)
 {
 	written.inserted = written.updated = written.deleted = 0;
 	target_begin_write(db);
-	if (read_generation(db, synced.table) != synced.generation)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"%s\" is being written by somebody else", synced.table->name),
-				 errdetail("Its generation in _lfsync_state is not the one that this run has written."),
-				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
+	target_check_generation(db);
 }
 
 /* Position and counts go with the rows; nothing written, nothing committed. */

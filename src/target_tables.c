@@ -104,8 +104,7 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		bind_text(state, 7, request->identity.system_identifier);
 		sqlite3_bind_int(state, 8, request->identity.timeline);
 		bind_text(state, 9, request->identity.database);
-		/* batches of a table kept in sync have counted for themselves */
-		if (table->apply == APPLY_FILL)
+		if (table->rows >= 0)
 			sqlite3_bind_int64(state, 10, table->rows);
 		else
 			sqlite3_bind_null(state, 10);
