@@ -328,6 +328,9 @@ can_resume(const RunTable *table, const Position *position)
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
 		return false;
+	/* what other tables hold is known at the end of one pass */
+	if (target->dimensions != NIL)
+		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		if (order_literal(table, target->keys[i], &position->merged[i]) == NULL)
@@ -394,7 +397,7 @@ merge_scan(Run *run)
 	Position   *position;
 	bool		altered;
 
-	if (!sync_can_go_on(run, table))
+	if (!sync_can_go_on(run) || table->mapping->table->rowless)
 	{
 		mode_full.scan(run);
 		return;
