@@ -550,7 +550,8 @@ tables_json(Run *run)
 			continue;
 		/* as many as the source would make, whatever it has read for them */
 		if (compared && table->source == NULL)
-			rows_read = counts->rows + counts->inserted - counts->deleted;
+			rows_read = table->mapping->table->apply == APPLY_SYNC ? counts->rows :
+				counts->rows + counts->inserted - counts->deleted;
 		appendStringInfoString(&json, json.len ? ", " : "{");
 		escape_json(&json, slot_text(table->mapping->table->name));
 		if (compared)
