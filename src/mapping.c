@@ -178,7 +178,7 @@ source_expression(const ColumnInfo *column)
 {
 	if (column->references)
 		return psprintf("references %s", quote_identifier(column->references->name));
-	return column->sql;
+	return column->shown ? column->shown : column->sql;
 }
 
 /* Under a policy of types: what a column of a source becomes. */
@@ -594,11 +594,11 @@ map_dimension(const DimensionInfo *info, const TablesInfo *tables,
 	TargetTable *table = palloc0(sizeof(TargetTable));
 	int			ncolumns = info->ncolumns + 1;
 	bool	   *not_null = palloc0(ncolumns * sizeof(bool));
-	const char *note;
 	List	   *constraints;
 	ListCell   *lc;
 
 	dimension->table = table;
+	dimension->column_notes = palloc0(ncolumns * sizeof(char *));
 	dimension->inputs = palloc(ncolumns * sizeof(int));
 	dimension->inputs[0] = -1;
 	memcpy(dimension->inputs + 1, info->inputs, info->ncolumns * sizeof(int));
@@ -614,7 +614,7 @@ map_dimension(const DimensionInfo *info, const TablesInfo *tables,
 	table->columns[0].expression = "surrogate key";
 	for (int i = 0; i < info->ncolumns; i++)
 		map_column(&table->columns[i + 1], &info->columns[i], &order->options,
-				   &not_null[i + 1], &note);
+				   &not_null[i + 1], &dimension->column_notes[i + 1]);
 	memset(not_null, 0, ncolumns * sizeof(bool));
 	table->nkeys = 1;
 	table->keys = palloc0(sizeof(int));

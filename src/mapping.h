@@ -21,6 +21,7 @@ typedef struct MappingDimension
 	char	   *image_sql;		/* CREATE TABLE as an image has it: without that
 								 * key, which is the rowid there */
 	bool		has_values;		/* columns that rows of one key may disagree on */
+	const char **column_notes;	/* per column, may be NULL */
 } MappingDimension;
 
 typedef struct Mapping

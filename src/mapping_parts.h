@@ -17,7 +17,8 @@
 typedef struct ColumnInfo
 {
 	char	   *name;			/* in the target; server encoding, as all here */
-	char	   *sql;			/* over the source's row */
+	char	   *sql;			/* over the source's row ... */
+	char	   *shown;			/* ... and as it was written; NULL: as it is */
 	bool		is_expression;	/* not just a name */
 	AttrNumber	attnum;			/* 0: an expression, or in a query */
 	Oid			typid;

@@ -73,6 +73,7 @@ map_expression(ColumnInfo *info, const MappedColumn *column, const SourceInfo *s
 				 errmsg("%s must be one expression", column->path)));
 	/* a comment at its end must not take the parenthesis with it */
 	info->sql = psprintf("(%s\n)", column->expression);
+	info->shown = column->expression;
 	info->is_expression = true;
 	prepare_expression(info, column, source);
 	error_context_stack = callback.previous;
@@ -202,17 +203,23 @@ can_have_keys(const SourceInfo *source)
 /*
  * Has the table a row for each row of the source?  So it is if its key is the
  * source's, or if it has none.  What tells the rows of a view or query apart
- * nobody knows but "key_columns", or else the mapping's only table.
+ * nobody knows but "key_columns", or else the only table that no other refers
+ * to.
  */
 static bool
-has_source_rows(const MappedTable *table, const ColumnInfo *columns, bool only_table,
+has_source_rows(const MappedTable *table, const ColumnInfo *columns, const MappedTables *mapped,
 				const SourceInfo *source, const SyncOrder *order)
 {
+	int			nroots = 0;
+	ListCell   *lc;
+
 	if (table->key == NIL)
 		return true;
 	if (table->referenced)
 		return false;
-	if (only_table && !can_have_keys(source) && order->key_columns == NIL)
+	foreach(lc, mapped->tables)
+		nroots += !((MappedTable *) lfirst(lc))->referenced;
+	if (nroots == 1 && !can_have_keys(source) && order->key_columns == NIL)
 		return true;
 	return is_source_key(table->key, columns, list_length(table->columns), source, order);
 }
@@ -290,9 +297,8 @@ make_dimension(MappedTable *table, ColumnInfo *columns)
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("%s.columns.%s has the name of the table's surrogate key",
 							table->path, columns[i].name),
-					 errdetail("Rows that other rows refer to are numbered, in a column \"%s\" of its own.",
-							   MAPPING_SURROGATE_KEY),
-					 errhint("Give the column another name.")));
+					 errdetail("The rows of a table whose key is not known to be the source's are numbered, in a column of that name."),
+					 errhint("Give the column another name, or if the key is the source's, say so with \"key_columns\" or a unique index over NOT NULL columns.")));
 	}
 	return dimension;
 }
@@ -318,7 +324,7 @@ map_tables(const SourceInfo *source, const MappedTables *mapped,
 		MappedTable *table = (MappedTable *) lfirst(lc);
 		ColumnInfo *columns = map_table_columns(table, source);
 
-		if (has_source_rows(table, columns, list_length(mapped->tables) == 1, source, order))
+		if (has_source_rows(table, columns, mapped, source, order))
 			set_rows(tables, table, columns, source, order);
 		else
 			tables->dimensions = lappend(tables->dimensions, make_dimension(table, columns));
