@@ -38,6 +38,18 @@ batch_create(Run *run)
 	return batch;
 }
 
+/* The history shows between which bounds it went. */
+static void
+set_max_rows(Batch *batch, int rows)
+{
+	Run		   *run = batch->run;
+
+	batch->max_rows = rows;
+	if (run->smallest_batch == 0 || rows < run->smallest_batch)
+		run->smallest_batch = rows;
+	run->largest_batch = Max(run->largest_batch, rows);
+}
+
 void
 batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 				  BatchForm form, BatchDescribe describe, void *arg)
@@ -48,8 +60,8 @@ batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 	batch->describe = describe;
 	batch->arg = arg;
 	batch->max_rows = batch->run->order->options.batch_rows;
-	if (describe && (batch->max_rows == 0 || batch->max_rows > FIRST_ROWS))
-		batch->max_rows = FIRST_ROWS;
+	if (describe)
+		set_max_rows(batch, batch->max_rows == 0 ? FIRST_ROWS : Min(batch->max_rows, FIRST_ROWS));
 }
 
 void
@@ -123,7 +135,7 @@ begin_ring_image(Batch *batch)
 
 /* What the last batch took says how large the next ones should be. */
 static void
-adapt(Batch *batch)
+adapt(Batch *batch, bool was_full)
 {
 	Run		   *run = batch->run;
 	int			limit = run->order->options.batch_rows;
@@ -133,11 +145,11 @@ adapt(Batch *batch)
 		return;					/* none has come back since */
 	if (run->channel->applied.busy || run->channel->applied.apply_us > SLOW_BATCH_US)
 		rows /= 2;
-	else if (run->channel->applied.apply_us < SLOW_BATCH_US / 2)
+	else if (was_full && run->channel->applied.apply_us < SLOW_BATCH_US / 2)
 		rows *= 2;
 	run->channel->applied.apply_us = 0;
 	rows = Max(rows, FEWEST_ROWS);
-	batch->max_rows = (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX);
+	set_max_rows(batch, (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX));
 }
 
 void
@@ -179,10 +191,10 @@ batch_send(Batch *batch)
 	}
 	channel_send(channel);
 	batch->run->counts.batches++;
+	if (batch->describe)
+		adapt(batch, batch->nrows >= batch->max_rows);
 	batch->pages = NULL;
 	batch->nrows = 0;
-	if (batch->describe)
-		adapt(batch);
 }
 
 static int64
