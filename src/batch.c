@@ -27,12 +27,6 @@
 /* A batch that takes longer is followed by a smaller one; half: a larger one. */
 #define SLOW_BATCH_US	500000
 
-/*
- * Of the last image.  The run's, not the batch's: what follows on another batch
- * meets statements that the writer has kept.
- */
-static uint32 last_cookie = 0;
-
 Batch *
 batch_create(Run *run)
 {
@@ -160,7 +154,7 @@ batch_send(Batch *batch)
 	result = image_end_table(batch->builder, &entry.root);
 	/* a new cookie, or a kept statement would read the old image's root */
 	if (result == IMAGE_OK)
-		result = image_finish(batch->builder, &entry, 1, ++last_cookie,
+		result = image_finish(batch->builder, &entry, 1, ++batch->run->image_cookie,
 							  &image.npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);

@@ -36,6 +36,26 @@
 #include "varatt.h"
 #endif
 
+/* One function for every kind of object came with 16; we ask of databases. */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	pg_database_aclcheck(objectid, roleid, mode)
+#endif
+
+/* Rights moved from the range table to a list of their own in 16. */
+#if PG_VERSION_NUM >= 160000
+#define check_plan_rights(stmt) \
+	((void) ExecCheckPermissions((stmt)->rtable, (stmt)->permInfos, true))
+#else
+#define check_plan_rights(stmt) \
+	((void) ExecCheckRTPerms((stmt)->rtable, true))
+#endif
+
+/* Intervals were finite before 17. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_NOT_FINITE(interval) false
+#endif
+
 /*
  * Declared in libpq/libpq.h, which wants GSSAPI headers that a plain
  * installation does not have.

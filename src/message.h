@@ -109,8 +109,8 @@ typedef struct OpenRequest
 	ForbiddenDirectories forbidden;
 	SyncOptions options;
 	int			busy_timeout;	/* ms */
-	List	   *tables;			/* names of the tables to be written ... */
-	bool		verify;			/* ... or only compared */
+	List	   *tables;			/* names of the tables to be written */
+	bool		keep;			/* the file must be there, and is not built anew */
 } OpenRequest;
 
 typedef enum Disposition

@@ -68,7 +68,6 @@ typedef struct FullScan
 	char	   *late_pages;
 	uint32		late_buffer;
 	int64		late_rows;
-	uint32		late_cookie;	/* schema cookie of the last such image */
 
 	int64		pages_used;		/* by all rows so far, for the mean row */
 } FullScan;
@@ -249,7 +248,7 @@ send_late_rows(FullScan *scan)
 	if (scan->late_builder == NULL)
 		return;
 	if (image_end_table(scan->late_builder, &entry.root) != IMAGE_OK ||
-		image_finish(scan->late_builder, &entry, 1, ++scan->late_cookie,
+		image_finish(scan->late_builder, &entry, 1, ++scan->run->image_cookie,
 					 &late.npages) != IMAGE_OK)
 		elog(ERROR, "could not finish the image of late rows");
 	late.buffer = scan->late_buffer;

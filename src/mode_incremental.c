@@ -32,14 +32,10 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -291,7 +287,7 @@ scan_versions(IncrementalScan *scan)
 		position->xmin = rowversion_oldest(snapshot);
 	else
 		return;					/* nothing new: nothing is written */
-	table->mapping->table->position = position_to_utf8(position);
+	sync_set_position(run, table, position);
 }
 
 /*-------------------------------------------------------------------------
@@ -705,7 +701,7 @@ compare_for_cursor(IncrementalScan *scan, const char *reason)
 	renew_position(scan->run, position);
 	(void) merge_table(scan->run, scan->table, position);
 	position->candidate = next_candidate;
-	scan->table->mapping->table->position = position_to_utf8(position);
+	sync_set_position(scan->run, scan->table, position);
 }
 
 static void
@@ -742,7 +738,7 @@ follow_cursor(IncrementalScan *scan)
 		!same_bound(before.stable, position->stable) ||
 		(candidate == NULL) != (position->candidate == NULL) ||
 		(candidate && !same_bound(candidate->bound, position->candidate->bound)))
-		table->mapping->table->position = position_to_utf8(position);
+		sync_set_position(run, table, position);
 }
 
 static void
@@ -763,27 +759,6 @@ scan_cursor(IncrementalScan *scan)
  * The mode
  *-------------------------------------------------------------------------
  */
-
-/*
- * Would the same row, without a new version, be another one tomorrow?  If not,
- * what the filter has come to: a literal like 'today' is a constant, but not
- * the same one every day.
- */
-static char *
-filter_fingerprint(const RunTable *table, const SyncOptions *options)
-{
-	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(table->source->plan));
-	Query	   *query = linitial_node(Query, plansource->query_list);
-	Node	   *quals = query->jointree->quals;
-
-	if (query->hasSubLinks || contain_mutable_functions(quals))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
-				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
-				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
-	return options_fingerprint(options, quals ? nodeToString(quals) : NULL);
-}
 
 static void
 prepare_versions(Run *run, RunTable *table)
@@ -808,11 +783,18 @@ prepare_versions(Run *run, RunTable *table)
 				 errmsg("mode \"incremental\" does not go with option \"row_security\""),
 				 errdetail("Rows may come in sight, or go, without being written."),
 				 errhint("Use mode \"merge\".")));
+	if (source_is_mutable(table->source))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" does not go with this filter"),
+				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
+				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);
 	basis = psprintf("versions %s %s", rowversion_fingerprint(table->source->relid),
-					 filter_fingerprint(table, &run->order->options));
+					 options_fingerprint(&run->order->options,
+										 source_conditions(table->source)));
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -832,7 +814,6 @@ incremental_prepare(Run *run)
 {
 	RunTable   *table;
 
-	sync_begin_prepare(run);
 	mode_full.prepare(run);
 	sync_end_prepare(run);
 	table = linitial(run->tables);
@@ -855,7 +836,7 @@ load(Run *run, RunTable *table)
 	else
 		position.candidate = next_candidate;
 	mode_full.scan(run);
-	table->mapping->table->position = position_to_utf8(&position);
+	sync_set_position(run, table, &position);
 }
 
 static void

@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 
 #include "batch.h"
-#include "lfsync.h"
+#include "store.h"
 #include "sync.h"
 
 PG_FUNCTION_INFO_V1(lfsync_stored);
@@ -100,7 +100,7 @@ order_expression(const RunTable *table, int key)
 		return pstrdup(name);
 	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
 		return psprintf("%s COLLATE pg_catalog.\"C\"", name);
-	return psprintf("%s(%s)", lfsync_function("lfsync_stored"), name);
+	return psprintf("%s(%s)", store_function("lfsync_stored"), name);
 }
 
 /*
@@ -383,7 +383,6 @@ merge_table(Run *run, RunTable *table, Position *position)
 static void
 merge_prepare(Run *run)
 {
-	sync_begin_prepare(run);
 	mode_full.prepare(run);
 	sync_end_prepare(run);
 }
@@ -406,7 +405,7 @@ merge_scan(Run *run)
 	/* where all was as it should be nothing is written, for other modes neither */
 	if (merge_table(run, table, position) || altered ||
 		!sync_same_text(table->state->fingerprint, table->mapping->table->fingerprint))
-		table->mapping->table->position = position_to_utf8(position);
+		sync_set_position(run, table, position);
 }
 
 const SyncMode mode_merge = {
@@ -415,9 +414,14 @@ const SyncMode mode_merge = {
 	.scan = merge_scan,
 };
 
-/* Compares, and writes nothing: for lfsync_verify(). */
+/*-------------------------------------------------------------------------
+ * Verify and repair, for lfsync_verify()
+ *-------------------------------------------------------------------------
+ */
+
+/* The position stays as it is: the next run goes on as if nothing had been. */
 static void
-verify_scan(Run *run)
+compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
@@ -427,12 +431,37 @@ verify_scan(Run *run)
 				 errmsg("the file holds no table of this job"),
 				 errhint("Run the job first.")));
 	sync_check_owner(run, table->state);
-	(void) sync_begin_table(run, table, APPLY_VERIFY);
-	(void) merge_table(run, table, NULL);
+	(void) sync_begin_table(run, table, apply);
+	if (merge_table(run, table, NULL) && apply == APPLY_SYNC)
+	{
+		/* how many rows there are was wrong, too, perhaps */
+		run->finish.identity.mode = table->state->mode;
+		table->mapping->table->position = table->state->position;
+	}
+}
+
+static void
+verify_scan(Run *run)
+{
+	compare(run, APPLY_VERIFY);
+}
+
+static void
+repair_scan(Run *run)
+{
+	compare(run, APPLY_SYNC);
 }
 
 const SyncMode mode_verify = {
 	.name = "verify",
+	.compares = true,
 	.prepare = merge_prepare,
 	.scan = verify_scan,
+};
+
+const SyncMode mode_repair = {
+	.name = "repair",
+	.compares = true,
+	.prepare = merge_prepare,
+	.scan = repair_scan,
 };

@@ -53,12 +53,13 @@ sync_check_owner(const Run *run, const TargetState *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
-						state->table_name),
+						slot_text(state->table_name)),
 				 state->job ?
 				 errdetail("It belongs to job \"%s\" of database \"%s\", system identifier %s.",
-						   state->job, state->database, state->system_identifier) :
+						   slot_text(state->job), slot_text(state->database),
+						   state->system_identifier) :
 				 errdetail("It belongs to database \"%s\", system identifier %s, without a job.",
-						   state->database, state->system_identifier),
+						   slot_text(state->database), state->system_identifier),
 				 errhint("Choose another file or \"table_name\", or take it over with lfsync_reset_job() or mode => 'full'.")));
 }
 
@@ -74,7 +75,7 @@ sync_can_go_on(Run *run, const RunTable *table)
 	if (!sync_same_text(state->source, table->mapping->table->source))
 	{
 		sync_note(run, "table %s had another source (%s): it is loaded anew",
-				  state->table_name, state->source);
+				  slot_text(state->table_name), slot_text(state->source));
 		return false;
 	}
 	return true;
@@ -118,26 +119,6 @@ sync_position_lost(const Run *run, const RunTable *table, const Position *positi
 }
 
 void
-sync_begin_prepare(Run *run)
-{
-	static bool begun = false;
-	SyncOrder  *order = run->order;
-	MemoryContext oldcontext;
-	char	   *condition;
-
-	/* once: a mode may prepare twice */
-	if (begun || order->options.start_after[0] == '\0' || order->cursor_columns == NIL)
-		return;
-	begun = true;
-	oldcontext = MemoryContextSwitchTo(run->context);
-	condition = psprintf("%s > %s", quote_identifier(linitial(order->cursor_columns)),
-						 quote_literal_cstr(order->options.start_after));
-	order->filter = order->filter == NULL ? condition :
-		psprintf("(%s\n) AND %s", order->filter, condition);
-	MemoryContextSwitchTo(oldcontext);
-}
-
-void
 sync_end_prepare(Run *run)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
@@ -166,6 +147,14 @@ sync_end_table(Run *run, RunTable *table)
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_COUNTED, &message);
 	message_get_bytes(&message, counts, sizeof(*counts));
+}
+
+void
+sync_set_position(Run *run, RunTable *table, const Position *position)
+{
+	/* the end comes after the transaction that reads, and its memory */
+	table->mapping->table->position = MemoryContextStrdup(run->context,
+														  position_to_utf8(position));
 }
 
 void

@@ -29,6 +29,9 @@ extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 /* What the table has come to; adds to the run's counts. */
 extern void sync_end_table(Run *run, RunTable *table);
 
+/* Where the run leaves off, committed at its end. */
+extern void sync_set_position(Run *run, RunTable *table, const Position *position);
+
 /* A note for the history. */
 extern void sync_note(Run *run, const char *format,...) pg_attribute_printf(2, 3);
 
@@ -56,10 +59,9 @@ extern const char *sync_position_lost(const Run *run, const RunTable *table,
 									  const Position *position, const char *basis);
 
 /*
- * To be called by prepare(): first positions are a filter like any other, and
- * what rows become goes into the table's fingerprint.
+ * To be called by prepare(), when the tables are known: they want a key, and
+ * what rows become goes into their fingerprints.
  */
-extern void sync_begin_prepare(Run *run);
 extern void sync_end_prepare(Run *run);
 
 /* The same text, or neither is there. */

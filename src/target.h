@@ -95,6 +95,21 @@ extern bool target_has_index(sqlite3 *db, const char *name,
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
 extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 
+/* target_objects.c */
+
+/* Indexes and triggers on a table of ours that somebody else made. */
+extern List *target_user_objects(sqlite3 *db, const char *table_name);
+
+/* Names and SQL of the indexes that are lfsync's. */
+extern List *target_own_indexes(sqlite3 *db, const char *table_name, List **sqls);
+
+/* All indexes that the table has, but for somebody's objects, are lfsync's. */
+extern void target_record_indexes(sqlite3 *db, const char *table_name, List *objects);
+
+/* Makes them again on a new table; notes (char *) say what cannot be. */
+extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
+									List *objects);
+
 /* target_examine.c */
 
 /*

@@ -142,7 +142,12 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 		if (!name_in_list(request->tables, (char *) lfirst(lc)))
 			others = true;
 	}
-	/* whatever else somebody hung on our tables would be lost with the file */
+	/* whatever somebody hung on our tables would be lost with the file */
+	foreach(lc, request->tables)
+	{
+		if (have_state && target_user_objects(db, (char *) lfirst(lc)) != NIL)
+			others = true;
+	}
 	if (target_query_int(db, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
 						 "reading its schema", 0) > 0)
 		others = true;

@@ -338,22 +338,59 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 	return altered;
 }
 
-/* Indexes that are new at the source, or that somebody has dropped. */
-static List *
-add_indexes(sqlite3 *db, const TargetTable *table)
+/*
+ * Whatever its name: it is another one than the source's where that was taken,
+ * as it is by the old table's when a new one is put in place.
+ */
+static bool
+is_index_over(const char *sql, const TargetIndex *index)
 {
+	const char *columns = psprintf(" (%s)", index->columns);
+	size_t		len = strlen(columns);
+
+	return strlen(sql) > len && strcmp(sql + strlen(sql) - len, columns) == 0;
+}
+
+/*
+ * Indexes that are new at the source, or that somebody has dropped, are made;
+ * those of ours that have gone from the source go.
+ */
+static List *
+fit_indexes(sqlite3 *db, const TargetTable *table)
+{
+	List	   *theirs = target_user_objects(db, table->name);
+	List	   *sqls;
+	List	   *names = target_own_indexes(db, table->name, &sqls);
 	TargetTable missing = *table;
-	ListCell   *lc;
+	bool		dropped = false;
+	List	   *notes;
+	ListCell   *name;
+	ListCell   *sql;
 
-	missing.indexes = NIL;
-	foreach(lc, table->indexes)
+	missing.indexes = list_copy(table->indexes);
+	forboth(name, names, sql, sqls)
 	{
-		TargetIndex *index = (TargetIndex *) lfirst(lc);
+		bool		wanted = false;
+		ListCell   *lc;
 
-		if (!target_has_index(db, index->name, table->name))
-			missing.indexes = lappend(missing.indexes, index);
+		foreach(lc, table->indexes)
+		{
+			if (!is_index_over((char *) lfirst(sql), (TargetIndex *) lfirst(lc)))
+				continue;
+			wanted = true;
+			missing.indexes = list_delete_ptr(missing.indexes, lfirst(lc));
+		}
+		if (wanted)
+			continue;
+		target_run(db, psprintf("DROP INDEX main.%s", message_quote_name((char *) lfirst(name))),
+				   "dropping an index");
+		dropped = true;
 	}
-	return target_create_indexes(db, &missing, table->name, true);
+	if (!dropped && missing.indexes == NIL)
+		return NIL;
+	notes = target_create_indexes(db, &missing, table->name, true);
+	target_record_indexes(db, table->name, theirs);
+	return notes;
 }
 
 static int64
@@ -394,7 +431,7 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 	{
 		target_begin_write(db);
 		reply->altered = fit_columns(db, table, options, &reply->notes);
-		reply->notes = list_concat(reply->notes, add_indexes(db, table));
+		reply->notes = list_concat(reply->notes, fit_indexes(db, table));
 		target_commit(db);
 	}
 	synced.generation = read_generation(db, table);
