@@ -117,7 +117,8 @@ lfsync_export(PG_FUNCTION_ARGS)
 	relid = required_relation_arg(fcinfo, 0, "source", &relname);
 	order.sources = list_make1_oid(relid);
 	order.file = required_text_arg(fcinfo, 1, "file");
-	order.table_names = list_make1(PG_ARGISNULL(2) ? relname : text_arg(fcinfo, 2));
+	order.mapping = text_arg(fcinfo, 7);
+	order.table_names = mapping_target_names(order.mapping, text_arg(fcinfo, 2), relname);
 	order.mode = PG_ARGISNULL(3) ? "full" : text_arg(fcinfo, 3);
 	check_export_mode(order.mode);
 	order.key_columns = text_array_arg(fcinfo, 4, "key_columns");
@@ -125,7 +126,6 @@ lfsync_export(PG_FUNCTION_ARGS)
 		refuse_argument(fcinfo, 5, "cursor_columns", order.mode);
 	order.cursor_columns = text_array_arg(fcinfo, 5, "cursor_columns");
 	order.filter = text_arg(fcinfo, 6);
-	refuse_argument(fcinfo, 7, "mapping", order.mode);
 	options_arg(fcinfo, 8, &order.options);
 	return export(fcinfo, &order, GetUserId());
 }
@@ -452,14 +452,14 @@ lfsync_preview(PG_FUNCTION_ARGS)
 	memset(&order, 0, sizeof(order));
 	relid = required_relation_arg(fcinfo, 0, "source", &relname);
 	precheck_source(relid, NIL);
-	refuse_argument(fcinfo, 1, "mapping", "full");
+	order.mapping = text_arg(fcinfo, 1);
 	options_arg(fcinfo, 2, &order.options);
 	order.sources = list_make1_oid(relid);
-	order.table_names = list_make1(relname);
+	order.table_names = mapping_target_names(order.mapping, NULL, relname);
 
 	rel = table_open(relid, AccessShareLock);
-	mapping_check_table_name(relname);
-	mapping = mapping_from_relation(relid, relname, &order);
+	mapping_check_table_name(linitial(order.table_names));
+	mapping = mapping_check(relid, NULL, &order);
 	table_close(rel, NoLock);
 
 	InitMaterializedSRF(fcinfo, 0);

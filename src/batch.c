@@ -210,7 +210,7 @@ rowid_of_next(const Batch *batch, int64 rowid)
 static void
 add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->source->ncolumns;
+	int			ncolumns = batch->mapping->table->ncolumns;
 	uint32		page_size = batch->run->order->options.page_size;
 	Size		size = 0;
 	ImageResult result;
@@ -239,7 +239,7 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 void
 batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->source->ncolumns;
+	int			ncolumns = batch->mapping->table->ncolumns;
 	ImageResult result;
 
 	if (batch->pages != NULL && batch->max_rows > 0 && batch->nrows >= batch->max_rows)

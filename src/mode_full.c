@@ -88,7 +88,7 @@ prepare_query(Run *run)
 	table->source = source_prepare(InvalidOid, "query", order->query);
 	table->mapping = mapping_from_query(table->source,
 										linitial(order->table_names), order);
-	if (table->mapping->rowid_column >= 0)
+	if (table->mapping->rowid_column >= 0 || order->mapping)
 		table->source = source_prepare(InvalidOid, "query", table->mapping->sql);
 	return table;
 }
@@ -235,7 +235,7 @@ add_late_row(FullScan *scan, const ImageValue *values)
 		scan->late_rows = 0;
 	}
 	return image_add_row(scan->late_builder, ++scan->late_rows, values,
-						 scan->table->source->ncolumns) == IMAGE_OK;
+						 scan->table->mapping->table->ncolumns) == IMAGE_OK;
 }
 
 static void
@@ -271,7 +271,7 @@ store_row(FullScan *scan, const ImageValue *values)
 		return;
 	}
 	result = image_add_row(scan->builder, scan->rowid, values,
-						   scan->table->source->ncolumns);
+						   scan->table->mapping->table->ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }

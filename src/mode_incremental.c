@@ -243,11 +243,13 @@ ship_versions(IncrementalScan *scan, uint64 from, uint64 until)
 	/*
 	 * Where there is a filter it has to come first, or rows that it leaves out
 	 * would be counted.  OFFSET 0 keeps the planner from pulling it up.
+	 * Expressions may name the table.
 	 */
 	char	   *sql = mapping->filter == NULL ?
 		mapping_select(mapping, rowversion_condition("xmin", from, until), NULL) :
-		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS source WHERE %s",
+		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS %s WHERE %s",
 				 mapping->select_list, mapping->from, mapping->filter,
+				 quote_identifier(get_rel_name(scan->table->source->relid)),
 				 rowversion_condition("\"xmin of the row\"", from, until));
 
 	rowversion_reset_count();
@@ -296,13 +298,15 @@ scan_versions(IncrementalScan *scan)
  */
 
 static void
-add_to_keyset(Keyset *keyset, const Source *source, int column)
+add_to_keyset(Keyset *keyset, const RunTable *table, int column)
 {
+	const Source *source = table->source;
+
 	if (list_member_int(keyset->numbers, column))
 		return;
 	keyset->numbers = lappend_int(keyset->numbers, column);
 	keyset->columns = lappend(keyset->columns,
-							  (char *) quote_identifier(source->columns[column].name));
+							  table->mapping->sql_of[column]);
 	keyset->types = lappend(keyset->types,
 							format_type_extended(source->columns[column].typid,
 												 source->columns[column].typmod,
@@ -322,7 +326,7 @@ make_keyset(const RunTable *table, List *cursor_columns)
 	{
 		int			found = -1;
 
-		for (int i = 0; i < source->ncolumns; i++)
+		for (int i = 0; i < source->ncolumns && found < 0; i++)
 		{
 			if (strcmp(source->columns[i].name, (char *) lfirst(lc)) == 0)
 				found = i;
@@ -333,11 +337,11 @@ make_keyset(const RunTable *table, List *cursor_columns)
 					 errmsg("cursor column \"%s\" does not exist in %s",
 							(char *) lfirst(lc), source->description),
 					 errhint("Write the name as it is there, upper and lower case too.")));
-		add_to_keyset(keyset, source, found);
+		add_to_keyset(keyset, table, found);
 	}
 	keyset->ncursor = list_length(keyset->numbers);
 	for (int i = 0; i < target->nkeys; i++)
-		add_to_keyset(keyset, source, target->keys[i]);
+		add_to_keyset(keyset, table, target->keys[i]);
 	type = getBaseType(source->columns[linitial_int(keyset->numbers)].typid);
 	keyset->time = type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
 	return keyset;
@@ -786,7 +790,8 @@ prepare_versions(Run *run, RunTable *table)
 	if (source_is_mutable(table->source))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
+				 errmsg("mode \"incremental\" does not go with this %s",
+						run->order->mapping ? "filter or mapping" : "filter"),
 				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
 				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 

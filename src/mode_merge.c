@@ -91,7 +91,7 @@ static char *
 order_expression(const RunTable *table, int key)
 {
 	const SourceColumn *column = &table->source->columns[key];
-	const char *name = quote_identifier(column->name);
+	const char *name = table->mapping->sql_of[key];
 	const char *stored = table->mapping->table->columns[key].sqlite_type;
 	Oid			type = getBaseType(column->typid);
 

@@ -210,9 +210,9 @@ pin_settings(const SyncOrder *order)
 					PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", psprintf("%d", order->busy_timeout),
 					PGC_SUSET, PGC_S_SESSION);
-	/* names in a query or filter are the caller's; nothing else needs any */
+	/* names in a query, a filter or a mapping are the caller's; nothing else needs any */
 	SetConfigOption("search_path",
-					order->query || order->filter ? order->search_path : "pg_catalog",
+					order->query || order->filter || order->mapping ? order->search_path : "pg_catalog",
 					PGC_USERSET, PGC_S_SESSION);
 
 	/* this one looks for conversions in the catalogs, under the others */

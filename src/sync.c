@@ -129,6 +129,8 @@ sync_end_prepare(Run *run)
 		RunTable   *table = (RunTable *) lfirst(lc);
 		TargetTable *target = table->mapping->table;
 
+		if (table->source == NULL)
+			continue;			/* what its rows become is said elsewhere */
 		sync_require_key(table, run->order->mode);
 		target->fingerprint = psprintf("%s-%s", target->fingerprint,
 									   options_fingerprint(&run->order->options,
