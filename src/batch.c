@@ -266,6 +266,40 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 	batch->total_rows++;
 }
 
+void
+batch_mark(const Batch *batch, BatchMark *mark)
+{
+	Size		size = image_builder_size(batch->run->order->options.page_size);
+
+	if (mark->builder == NULL)
+		mark->builder = palloc(size);
+	mark->nrows = batch->pages ? batch->nrows : 0;
+	mark->npages = batch->npages;
+	mark->sent = batch->run->counts.batches;
+	if (mark->nrows > 0)
+		memcpy(mark->builder, batch->builder_memory, size);
+}
+
+bool
+batch_go_back(Batch *batch, const BatchMark *mark)
+{
+	if (batch->run->counts.batches != mark->sent)
+		return false;
+	if (batch->pages == NULL)
+		return true;
+	if (mark->nrows == 0)
+	{
+		channel_give_back(batch->run->channel, batch->buffer);
+		batch->pages = NULL;
+	}
+	else
+		memcpy(batch->builder_memory, mark->builder,
+			   image_builder_size(batch->run->order->options.page_size));
+	batch->nrows = mark->nrows;
+	batch->npages = mark->npages;
+	return true;
+}
+
 /*
  * As many rows as fit into the image that is open, if they are like the ones
  * before; if it is full, not before there is another buffer: better to wait

@@ -85,6 +85,30 @@ message_get_bytes(StringInfo message, void *data, Size len)
 	memcpy(data, pq_getmsgbytes(message, len), len);
 }
 
+/* NULL stays NULL. */
+static void
+put_blob(StringInfo message, const void *data, Size len)
+{
+	message_put_int(message, data ? (int64) len : -1);
+	if (data)
+		message_put_bytes(message, data, len);
+}
+
+static void *
+get_blob(StringInfo message, Size *len)
+{
+	int64		size = message_get_int(message);
+	void	   *data;
+
+	*len = 0;
+	if (size < 0)
+		return NULL;
+	*len = (Size) size;
+	data = palloc(size + 1);
+	message_get_bytes(message, data, size);
+	return data;
+}
+
 void
 message_put_table(StringInfo message, const TargetTable *table)
 {
@@ -120,6 +144,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_text(message, table->fingerprint);
 	message_put_int(message, table->rows);
 	message_put_text(message, table->position);
+	put_blob(message, table->sums, table->sums_len);
 }
 
 TargetTable *
@@ -161,6 +186,7 @@ message_get_table(StringInfo message)
 	table->fingerprint = message_get_text(message);
 	table->rows = message_get_int(message);
 	table->position = message_get_text(message);
+	table->sums = get_blob(message, &table->sums_len);
 	return table;
 }
 
@@ -242,6 +268,7 @@ void
 message_put_table_ready(StringInfo message, const TableReply *reply)
 {
 	message_put_int(message, reply->altered);
+	put_blob(message, reply->sums, reply->sums_len);
 	message_put_texts(message, reply->notes);
 }
 
@@ -249,6 +276,7 @@ void
 message_get_table_ready(StringInfo message, TableReply *reply)
 {
 	reply->altered = message_get_int(message) != 0;
+	reply->sums = get_blob(message, &reply->sums_len);
 	reply->notes = message_get_texts(message);
 }
 

@@ -86,6 +86,8 @@ typedef struct TargetTable
 								 * counted them */
 	char	   *position;		/* where the run leaves off (json); NULL: none,
 								 * or as it was in a table kept in sync */
+	void	   *sums;			/* of ranges (rangesum.h); NULL: none */
+	Size		sums_len;
 } TargetTable;
 
 /* What _lfsync_state says of a table that a run is about to write. */
@@ -131,6 +133,9 @@ typedef struct OpenReply
 typedef struct TableReply
 {
 	bool		altered;		/* has columns now that it had not */
+	void	   *sums;			/* of ranges as they are still; NULL: none, or
+								 * somebody has written into the file since */
+	Size		sums_len;
 	List	   *notes;			/* of char * */
 } TableReply;
 

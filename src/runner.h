@@ -21,6 +21,8 @@ typedef struct RunTable
 	Mapping    *mapping;
 	const TargetState *state;	/* of the table in the file, or NULL */
 	TableCounts counts;
+	void	   *sums;			/* of ranges, as the target still is; or NULL */
+	Size		sums_len;
 } RunTable;
 
 typedef struct Run

@@ -95,6 +95,8 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_TABLE_READY, &message);
 	message_get_table_ready(&message, &reply);
+	table->sums = reply.sums;
+	table->sums_len = reply.sums_len;
 	run->not_carried = list_concat(run->not_carried, reply.notes);
 	MemoryContextSwitchTo(oldcontext);
 	return reply.altered;
@@ -157,6 +159,16 @@ sync_set_position(Run *run, RunTable *table, const Position *position)
 	/* the end comes after the transaction that reads, and its memory */
 	table->mapping->table->position = MemoryContextStrdup(run->context,
 														  position_to_utf8(position));
+}
+
+void
+sync_set_sums(Run *run, RunTable *table, const RangeTracker *sums)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	TargetTable *target = table->mapping->table;
+
+	target->sums = rangesum_format(sums, &target->sums_len);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 void

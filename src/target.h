@@ -81,6 +81,7 @@ extern List *target_query_texts(sqlite3 *db, const char *sql,
 
 extern const char *const target_state_sql;
 extern const char *const target_columns_sql;
+extern const char *const target_ranges_sql;
 
 /* False if it is missing; an error if it is not to the letter as we make it. */
 extern bool target_own_table_exists(sqlite3 *db, const char *name,
@@ -94,6 +95,17 @@ extern bool target_has_index(sqlite3 *db, const char *name,
 							 const char *table_name);
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
 extern void target_check_file(sqlite3 *db, const SyncOptions *options);
+
+/* target_ranges.c */
+
+/*
+ * Checksums of ranges (rangesum.h) of a table; NULL if there are none, or
+ * somebody has written into the file since.
+ */
+extern void *target_read_sums(sqlite3 *db, const char *table_name, Size *len);
+
+/* Stores them, as they will be when this transaction has committed. */
+extern void target_write_sums(sqlite3 *db, const TargetTable *table);
 
 /* target_objects.c */
 

@@ -430,6 +430,7 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 	else
 	{
 		target_begin_write(db);
+		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
 		reply->altered = fit_columns(db, table, options, &reply->notes);
 		reply->notes = list_concat(reply->notes, fit_indexes(db, table));
 		target_commit(db);

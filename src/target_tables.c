@@ -93,6 +93,7 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 
 		if (table->apply != APPLY_FILL && table->position == NULL)
 			continue;			/* it is as it was */
+		target_write_sums(db, table);
 		bind_text(forget, 1, table->name);
 		step_once(db, forget, what);
 
