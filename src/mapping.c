@@ -298,6 +298,7 @@ map_columns(const ColumnInfo *columns, int ncolumns, const char *table_name,
 															   columns[i].typmod));
 		column->expression = to_utf8(quote_identifier(columns[i].name));
 		column->comment = columns[i].comment ? to_utf8(columns[i].comment) : NULL;
+		column->never_number = value.never_number;
 		mapping->not_null[i] = columns[i].not_null && !value.nan_as_null;
 		mapping->column_notes[i] = value.note;
 	}

@@ -255,6 +255,8 @@ scan_versions(IncrementalScan *scan)
 	uint64		next = rowversion_next(snapshot);
 	bool		altered = sync_begin_table(run, table, APPLY_SYNC);
 	const char *reason = position_is_lost(table, run, position, next);
+	bool		adopted = table->mapping->table->adopted;
+	bool		changed = false;
 	int64		rows;
 
 	run->position_from = table->state->position;
@@ -264,7 +266,9 @@ scan_versions(IncrementalScan *scan)
 	{
 		rows = ship_versions(scan, position->xmin, next);
 		sync_end_table(run, table);
-		if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
+		if (adopted)
+			changed = rows != table->state->rows;
+		else if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
 			reason = "rows were deleted at the source, or written in the file by others";
 	}
 	if (reason)
@@ -276,9 +280,12 @@ scan_versions(IncrementalScan *scan)
 		merge_table(run, table, position);
 		sync_end_table(run, table);
 	}
-	else if (table->counts.inserted + table->counts.updated > 0 ||
+	else if (changed || table->counts.inserted + table->counts.updated > 0 ||
 			 next - position->xmin > POSITION_AGE)
+	{
 		position->xmin = oldest;
+		sync_count_source(run, table, rows);
+	}
 	else
 		return;					/* nothing new: nothing is written */
 	table->mapping->table->position = position_to_utf8(position);

@@ -330,6 +330,7 @@ void
 merge_table(Run *run, RunTable *table, Position *position)
 {
 	static const KeyBound open = {true, NULL};
+	int64		before = run->counts.rows_read;
 	MergeScan	scan;
 
 	memset(&scan, 0, sizeof(scan));
@@ -351,6 +352,7 @@ merge_table(Run *run, RunTable *table, Position *position)
 		merge_keys(&scan, &open, &open);
 	if (position)
 		position->merged = NULL;
+	sync_count_source(run, table, run->counts.rows_read - before);
 }
 
 /*-------------------------------------------------------------------------

@@ -80,6 +80,7 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
 
 	table->mapping->table->apply = apply;
+	table->mapping->table->rows = -1;
 	channel_begin(run->channel, MESSAGE_TABLE);
 	message_put_table(&run->channel->message, table->mapping->table);
 	channel_send(run->channel);
@@ -100,6 +101,17 @@ sync_end_table(Run *run, RunTable *table)
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_COUNTED, &message);
 	message_get_bytes(&message, counts, sizeof(*counts));
+}
+
+void
+sync_count_source(Run *run, RunTable *table, int64 rows)
+{
+	if (!table->mapping->table->adopted)
+		return;
+	if (rows < table->state->rows)
+		sync_note(run, "the source of table %s has " INT64_FORMAT " rows less than at the last run: an adopted table keeps what is gone there",
+				  table->state->table_name, table->state->rows - rows);
+	table->mapping->table->rows = rows;
 }
 
 void

@@ -27,6 +27,12 @@ extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 /* What the table has come to; adds to the run's counts. */
 extern void sync_end_table(Run *run, RunTable *table);
 
+/*
+ * The source has so many rows.  That is what counts in an adopted table, whose
+ * own number says nothing: it holds others' rows, and keeps ours for good.
+ */
+extern void sync_count_source(Run *run, RunTable *table, int64 rows);
+
 /* A note for the history. */
 extern void sync_note(Run *run, const char *format,...) pg_attribute_printf(2, 3);
 

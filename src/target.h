@@ -85,6 +85,9 @@ extern const char *const target_columns_sql;
 /* False if it is missing; an error if it is not to the letter as we make it. */
 extern bool target_own_table_exists(sqlite3 *db, const char *name,
 									const char *sql);
+
+/* Is there anything to say of a table when a run ends? */
+extern bool target_has_news(const TargetTable *table);
 extern void target_write_bookkeeping(sqlite3 *db, const FinishRequest *request);
 
 /* Both return or raise what they find; notes are char *. */
@@ -110,6 +113,11 @@ extern void target_record_indexes(sqlite3 *db, const char *table_name, List *obj
 extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
 									List *objects);
 
+/* target_adopt.c */
+
+/* Raises what keeps a table that somebody else made from being written to. */
+extern void target_check_adopted(sqlite3 *db, const TargetTable *table);
+
 /* target_examine.c */
 
 /*
@@ -119,8 +127,12 @@ extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
-/* The same for one table, once more in the transaction that replaces it. */
-extern void target_examine_table(sqlite3 *db, const char *name, bool have_state);
+/*
+ * The same for one table, once more in the transaction that replaces it.  True
+ * if it is there, and somebody else has made it.
+ */
+extern bool target_examine_table(sqlite3 *db, const char *name, bool have_state,
+								 ExistingTable existing);
 
 /*
  * Has somebody made or dropped a table or the like since target_examine()?  It

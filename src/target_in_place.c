@@ -230,7 +230,7 @@ replace_tables(sqlite3 *db, const FinishRequest *request)
 			continue;
 		}
 		/* somebody may have made one of this name in the meantime */
-		target_examine_table(db, table->name, true);
+		(void) target_examine_table(db, table->name, true, EXISTING_OWN);
 		objects = lappend(objects, target_user_objects(db, table->name));
 		/* legacy_alter_table is on: views that name the table stay as they are */
 		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
@@ -260,7 +260,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		TargetTable *table = (TargetTable *) lfirst(lc);
 		char	   *hidden = hidden_name(table->name);
 
-		work = work || table->apply == APPLY_FILL || table->position != NULL;
+		work = work || target_has_news(table);
 		if (table->apply != APPLY_FILL)
 			continue;
 		if (options->check != CHECK_NONE)
