@@ -25,7 +25,7 @@ WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
 	AND d.refobjid = (SELECT oid FROM pg_catalog.pg_extension WHERE extname = 'lfsync')
 ORDER BY c.relname COLLATE "C";
 
--- history is data: it goes into a dump
+-- history and jobs are data: they go into a dump
 SELECT unnest(extconfig)::regclass AS dumped FROM pg_catalog.pg_extension WHERE extname = 'lfsync';
 
 -- What calls take and give, and what views show, is a contract.
@@ -39,7 +39,7 @@ WHERE p.proname LIKE 'lfsync\_%' AND p.proname <> 'lfsync_progress_rows'
 ORDER BY 1, 2;
 SELECT attrelid::regclass AS relation, attname, atttypid::regtype AS type
 FROM pg_catalog.pg_attribute
-WHERE attrelid IN ('lfsync_runs'::regclass, 'lfsync_progress'::regclass) AND attnum > 0
+WHERE attrelid IN ('lfsync_jobs'::regclass, 'lfsync_runs'::regclass, 'lfsync_progress'::regclass) AND attnum > 0
 ORDER BY attrelid::regclass::text COLLATE "C", attnum;
 
 -- settings
@@ -61,12 +61,23 @@ SET lfsync.export_directory = 'relative';
 SET ROLE regress_lfsync_public;
 SELECT count(*) FROM lfsync_runs;
 SELECT count(*) FROM lfsync_progress;
+SELECT count(*) FROM lfsync_jobs;
 INSERT INTO lfsync_runs (owner, owner_oid, mode, source, file, status, started_at)
 VALUES ('x', 1, 'full', 'x', 'x', 'running', now());
 SELECT * FROM lfsync_export('pg_class', 'x.db');
 SELECT * FROM lfsync_export_query('SELECT 1 AS x', 'x.db', 'x');
 SELECT * FROM lfsync_export_tables('{pg_class}', 'x.db');
 SELECT lfsync_cancel(1);
+INSERT INTO lfsync_jobs (name, owner, owner_oid, query, file, mode, search_path, system_identifier)
+VALUES ('x', 'x', 1, 'x', 'x', 'full', '', '');
+SELECT * FROM lfsync_export('x');
+SELECT * FROM lfsync_export();
+SELECT lfsync_add_job('x', 'pg_class', 'x.db');
+SELECT lfsync_add_query_job('x', 'SELECT 1 AS x', 'x.db', 'x');
+SELECT lfsync_alter_job('x');
+SELECT lfsync_drop_job('x');
+SELECT lfsync_start_job('x');
+SELECT lfsync_reset_job('x');
 SELECT count(*) > 0 AS previewed FROM lfsync_preview('pg_class');
 RESET ROLE;
 DROP ROLE regress_lfsync_public;

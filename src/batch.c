@@ -38,6 +38,18 @@ batch_create(Run *run)
 	return batch;
 }
 
+/* The history shows between which bounds it went. */
+static void
+set_max_rows(Batch *batch, int rows)
+{
+	Run		   *run = batch->run;
+
+	batch->max_rows = rows;
+	if (run->smallest_batch == 0 || rows < run->smallest_batch)
+		run->smallest_batch = rows;
+	run->largest_batch = Max(run->largest_batch, rows);
+}
+
 void
 batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 				  BatchForm form, BatchDescribe describe, void *arg)
@@ -48,8 +60,8 @@ batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 	batch->describe = describe;
 	batch->arg = arg;
 	batch->max_rows = batch->run->order->options.batch_rows;
-	if (describe && (batch->max_rows == 0 || batch->max_rows > FIRST_ROWS))
-		batch->max_rows = FIRST_ROWS;
+	if (describe)
+		set_max_rows(batch, batch->max_rows == 0 ? FIRST_ROWS : Min(batch->max_rows, FIRST_ROWS));
 }
 
 void
@@ -123,7 +135,7 @@ begin_ring_image(Batch *batch)
 
 /* What the last batch took says how large the next ones should be. */
 static void
-adapt(Batch *batch)
+adapt(Batch *batch, bool was_full)
 {
 	Run		   *run = batch->run;
 	int			limit = run->order->options.batch_rows;
@@ -133,11 +145,11 @@ adapt(Batch *batch)
 		return;					/* none has come back since */
 	if (run->channel->applied.busy || run->channel->applied.apply_us > SLOW_BATCH_US)
 		rows /= 2;
-	else if (run->channel->applied.apply_us < SLOW_BATCH_US / 2)
+	else if (was_full && run->channel->applied.apply_us < SLOW_BATCH_US / 2)
 		rows *= 2;
 	run->channel->applied.apply_us = 0;
 	rows = Max(rows, FEWEST_ROWS);
-	batch->max_rows = (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX);
+	set_max_rows(batch, (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX));
 }
 
 void
@@ -154,7 +166,7 @@ batch_send(Batch *batch)
 	result = image_end_table(batch->builder, &entry.root);
 	/* a new cookie, or a kept statement would read the old image's root */
 	if (result == IMAGE_OK)
-		result = image_finish(batch->builder, &entry, 1, ++batch->cookie,
+		result = image_finish(batch->builder, &entry, 1, ++batch->run->image_cookie,
 							  &image.npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);
@@ -174,13 +186,21 @@ batch_send(Batch *batch)
 		memset(&end, 0, sizeof(end));
 		batch->describe(batch->arg, &end);
 		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
+		if (end.position)
+			pfree(end.position);
 	}
 	channel_send(channel);
 	batch->run->counts.batches++;
+	if (batch->describe)
+		adapt(batch, batch->nrows >= batch->max_rows);
 	batch->pages = NULL;
 	batch->nrows = 0;
-	if (batch->describe)
-		adapt(batch);
+}
+
+static int64
+rowid_of_next(const Batch *batch, int64 rowid)
+{
+	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
 }
 
 /*
@@ -190,7 +210,7 @@ batch_send(Batch *batch)
 static void
 add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->source->ncolumns;
+	int			ncolumns = batch->mapping->table->ncolumns;
 	uint32		page_size = batch->run->order->options.page_size;
 	Size		size = 0;
 	ImageResult result;
@@ -206,7 +226,7 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 	batch->wide = channel_create_segment(size, "a wide row",
 										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(batch, dsm_segment_address(batch->wide), size);
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(batch->source, rowid, result);
 	batch->nrows = 1;
@@ -219,21 +239,19 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 void
 batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->source->ncolumns;
+	int			ncolumns = batch->mapping->table->ncolumns;
 	ImageResult result;
 
 	if (batch->pages != NULL && batch->max_rows > 0 && batch->nrows >= batch->max_rows)
 		batch_send(batch);
 	if (batch->pages == NULL)
 		begin_ring_image(batch);
-	if (batch->form == BATCH_NUMBERED)
-		rowid = batch->nrows + 1;
-	result = image_add_row(batch->builder, rowid, values, ncolumns);
+	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	if (result == IMAGE_FULL && batch->nrows > 0)
 	{
 		batch_send(batch);
 		begin_ring_image(batch);
-		result = image_add_row(batch->builder, rowid, values, ncolumns);
+		result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
 	}
 	if (result == IMAGE_FULL)
 	{

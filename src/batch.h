@@ -46,7 +46,6 @@ struct Batch
 	uint32		npages;			/* handed out */
 	uint32		max_pages;
 	dsm_segment *wide;			/* a segment for one row, or NULL */
-	uint32		cookie;			/* schema cookie of the last image */
 
 	/* over all images, for the mean row */
 	int64		total_rows;

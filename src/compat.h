@@ -36,6 +36,26 @@
 #include "varatt.h"
 #endif
 
+/* One function for every kind of object came with 16; we ask of databases. */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(classid, objectid, roleid, mode) \
+	pg_database_aclcheck(objectid, roleid, mode)
+#endif
+
+/* Rights moved from the range table to a list of their own in 16. */
+#if PG_VERSION_NUM >= 160000
+#define check_plan_rights(stmt) \
+	((void) ExecCheckPermissions((stmt)->rtable, (stmt)->permInfos, true))
+#else
+#define check_plan_rights(stmt) \
+	((void) ExecCheckRTPerms((stmt)->rtable, true))
+#endif
+
+/* Intervals were finite before 17. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_NOT_FINITE(interval) false
+#endif
+
 /*
  * Declared in libpq/libpq.h, which wants GSSAPI headers that a plain
  * installation does not have.
@@ -47,6 +67,24 @@ extern bool pq_check_connection(void);
 #define VXID_PROC(vxid) ((vxid).procNumber)
 #else
 #define VXID_PROC(vxid) ((vxid).backendId)
+#endif
+
+/* Actions of the json parser can say that they failed from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define JsonActionResult	JsonParseErrorType
+#define JSON_ACTION_DONE	return JSON_SUCCESS
+#else
+#define JsonActionResult	void
+#define JSON_ACTION_DONE	return
+#endif
+
+/* The lexer's state may be the caller's since 17. */
+#if PG_VERSION_NUM >= 170000
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen(NULL, (text), strlen(text), GetDatabaseEncoding(), true)
+#else
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen((char *) (text), strlen(text), GetDatabaseEncoding(), true)
 #endif
 
 #endif							/* LFSYNC_COMPAT_H */

@@ -4,111 +4,22 @@
  *	  Runs as rows of lfsync_runs.
  *
  * Start and end are written by the runner in transactions of their own, so
- * that history survives a run that fails and a caller that rolls back.  They
- * are written as the owner of the table, inside a local user-id change, since
- * the run's owner has no right to write there.
+ * that history survives a run that fails and a caller that rolls back.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "access/table.h"
 
 #include "history.h"
 #include "lfsync.h"
-
-/* The state to go back to after a round as the table's owner. */
-typedef struct HistoryRound
-{
-	char	   *table;			/* qualified name of lfsync_runs */
-	Oid			save_userid;
-	int			save_context;
-} HistoryRound;
-
-/*
- * The schema that CREATE EXTENSION named.  Asked by catalog scan, since names
- * in the search path prove nothing.
- */
-Oid
-lfsync_extension_schema(void)
-{
-	Oid			extension = get_extension_oid("lfsync", true);
-	Oid			schema = InvalidOid;
-
-	if (OidIsValid(extension) &&
-		SPI_execute_with_args("SELECT extnamespace FROM pg_catalog.pg_extension WHERE oid = $1",
-							  1, (Oid[]) {OIDOID},
-							  (Datum[]) {ObjectIdGetDatum(extension)}, NULL,
-							  true, 1) == SPI_OK_SELECT && SPI_processed == 1)
-	{
-		bool		isnull;
-
-		schema = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-												SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	if (!OidIsValid(schema))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"lfsync\" is not in this database"),
-				 errhint("CREATE EXTENSION lfsync.")));
-	return schema;
-}
-
-char *
-lfsync_function(const char *name)
-{
-	return quote_qualified_identifier(get_namespace_name(lfsync_extension_schema()), name);
-}
-
-static void
-round_begin(HistoryRound *round)
-{
-	Oid			schema;
-	Oid			relid;
-	Relation	rel;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, "lfsync: history");
-
-	schema = lfsync_extension_schema();
-	relid = get_relname_relid("lfsync_runs", schema);
-	if (!OidIsValid(relid))
-		elog(ERROR, "table lfsync_runs is missing");
-	rel = table_open(relid, RowExclusiveLock);
-	round->table = quote_qualified_identifier(get_namespace_name(schema), "lfsync_runs");
-	GetUserIdAndSecContext(&round->save_userid, &round->save_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   round->save_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
-	table_close(rel, NoLock);
-}
-
-static void
-round_end(HistoryRound *round)
-{
-	SetUserIdAndSecContext(round->save_userid, round->save_context);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
+#include "store.h"
 
 /* Ids of the runs that are alive in this database, as an SQL array. */
 static char *
@@ -139,7 +50,7 @@ live_runs(void)
 int64
 history_start(RunSlot *slot, const SyncOrder *order)
 {
-	HistoryRound round;
+	StoreAccess store;
 	Oid			types[] = {TEXTOID, NAMEOID, OIDOID, TEXTOID, TEXTOID, TEXTOID,
 	INT4OID, TIMESTAMPTZOID};
 	Datum		values[8];
@@ -156,7 +67,7 @@ history_start(RunSlot *slot, const SyncOrder *order)
 		return run_id;
 	}
 
-	round_begin(&round);
+	store_begin_transaction(&store, "lfsync_runs");
 	namestrcpy(&owner, GetUserNameFromId(slot->owner, false));
 	values[0] = order->job ? CStringGetTextDatum(order->job) : (Datum) 0;
 	nulls[0] = order->job ? ' ' : 'n';
@@ -170,12 +81,12 @@ history_start(RunSlot *slot, const SyncOrder *order)
 	if (SPI_execute_with_args(psprintf("UPDATE %s SET status = 'crashed', finished_at = pg_catalog.now() "
 									   "WHERE status OPERATOR(pg_catalog.=) 'running' "
 									   "AND run_id OPERATOR(pg_catalog.<>) ALL ('%s'::pg_catalog.int8[])",
-									   round.table, live_runs()),
+									   store.table, live_runs()),
 							  0, NULL, NULL, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not mark crashed runs");
 	if (SPI_execute_with_args(psprintf("INSERT INTO %s (job, owner, owner_oid, mode, source, file, status, attempt, started_at) "
 									   "VALUES ($1, $2, $3, $4, $5, $6, 'running', $7, $8) RETURNING run_id",
-									   round.table),
+									   store.table),
 							  8, types, values, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write the start of a run");
 	run_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
@@ -187,7 +98,7 @@ history_start(RunSlot *slot, const SyncOrder *order)
 	/* losing this record in a crash loses nothing but itself */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	round_end(&round);
+	store_end_transaction(&store);
 	return run_id;
 }
 
@@ -219,18 +130,19 @@ microseconds_interval(int64 us)
 
 void
 history_end(RunSlot *slot, RunStatus status, const RunCounts *counts,
-			const RunError *error, const char *notes)
+			const RunError *error, const char *notes,
+			const char *position_from, const char *position_to)
 {
-	HistoryRound round;
-	Oid			types[20];
-	Datum		values[20];
-	char		nulls[21];
+	StoreAccess store;
+	Oid			types[21];
+	Datum		values[21];
+	char		nulls[22];
 	int			n = 0;
 
 	if (slot->run_id < 0)
 		return;
 
-	round_begin(&round);
+	store_begin_transaction(&store, "lfsync_runs");
 #define ADD(type, datum, isnull) \
 	(types[n] = (type), values[n] = (datum), nulls[n] = (isnull) ? 'n' : ' ', n++)
 #define ADD_TEXT(text) \
@@ -259,6 +171,8 @@ history_end(RunSlot *slot, RunStatus status, const RunCounts *counts,
 				 error->context[0] ? slot_text(error->context) : NULL);
 	ADD_TEXT(error->hint[0] ? slot_text(error->hint) : NULL);
 	ADD_TEXT(notes);
+	ADD_TEXT(position_from ? slot_text(position_from) : NULL);
+	ADD_TEXT(position_to ? slot_text(position_to) : NULL);
 	nulls[n] = '\0';
 
 	if (SPI_execute_with_args(psprintf("UPDATE %s SET status = $2, finished_at = $3, rows_read = $4, "
@@ -266,10 +180,11 @@ history_end(RunSlot *slot, RunStatus status, const RunCounts *counts,
 									   "rows_rejected = $8, bytes_written = $9, batches = $10, "
 									   "scan_time = $11, write_time = $12, wait_time = $13, "
 									   "sqlstate = $14, sqlite_code = $15, message = $16, "
-									   "detail = $17, hint = $18, notes = $19::pg_catalog.jsonb "
+									   "detail = $17, hint = $18, notes = $19::pg_catalog.jsonb, "
+									   "position_from = $20, position_to = $21 "
 									   "WHERE run_id OPERATOR(pg_catalog.=) $1",
-									   round.table),
+									   store.table),
 							  n, types, values, nulls, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not write the end of a run");
-	round_end(&round);
+	store_end_transaction(&store);
 }

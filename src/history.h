@@ -18,9 +18,13 @@
  */
 extern int64 history_start(RunSlot *slot, const SyncOrder *order);
 
-/* Writes the end, in a transaction of its own.  notes: a json object. */
+/*
+ * Writes the end, in a transaction of its own.  notes: a json object.  The
+ * positions, where the run began and where it left off, may be NULL.
+ */
 extern void history_end(RunSlot *slot, RunStatus status,
 						const RunCounts *counts, const RunError *error,
-						const char *notes);
+						const char *notes, const char *position_from,
+						const char *position_to);
 
 #endif							/* LFSYNC_HISTORY_H */

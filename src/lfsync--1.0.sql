@@ -53,6 +53,55 @@ SELECT pg_catalog.pg_extension_config_dump('lfsync_runs', '');
 SELECT pg_catalog.pg_extension_config_dump('lfsync_runs_run_id_seq', '');
 
 /*
+ * Jobs.  Written by the functions below, as the owner of the table; nobody else
+ * writes here.  Runs name their job and do not refer to it: they stay when it
+ * is dropped.
+ */
+CREATE TABLE lfsync_jobs (
+    job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    owner name NOT NULL,            -- the role its runs work as ...
+    owner_oid oid NOT NULL,         -- ... told apart from a later one of that name
+    source text,                    -- qualified and quoted, looked up at each run
+    query text,
+    file text NOT NULL,
+    mode text NOT NULL,
+    table_name text,                -- NULL: the source's name
+    key_columns text[],             -- NULL: the primary key
+    cursor_columns text[],
+    filter text,
+    mapping json,
+    schedule interval,
+    enabled boolean NOT NULL DEFAULT true,
+    options jsonb NOT NULL DEFAULT '{}',
+    search_path text NOT NULL,      -- for names in query, filter and mapping
+    system_identifier text NOT NULL,    -- in another cluster the job is disabled
+    reset boolean NOT NULL DEFAULT false,   -- the next run starts from nothing
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CHECK ((source IS NULL) <> (query IS NULL))
+);
+
+COMMENT ON TABLE lfsync_jobs IS 'stored jobs of lfsync; everybody sees their own';
+
+CREATE FUNCTION lfsync_job_owner(owner name, owner_oid oid, system_identifier text)
+RETURNS oid
+AS 'MODULE_PATHNAME', 'lfsync_job_owner'
+LANGUAGE C STRICT STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION lfsync_job_owner(name, oid, text)
+    IS 'the role that a stored job belongs to in this cluster; NULL if there is none';
+
+ALTER TABLE lfsync_jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY lfsync_jobs_own ON lfsync_jobs FOR SELECT
+    USING (pg_catalog.pg_has_role(lfsync_job_owner(owner, owner_oid, system_identifier), 'MEMBER')
+           OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER'));
+GRANT SELECT ON lfsync_jobs TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('lfsync_jobs', '');
+SELECT pg_catalog.pg_extension_config_dump('lfsync_jobs_job_id_seq', '');
+
+/*
  * Exports.  Each runs to its end before it returns, in processes of its own,
  * and returns one row.
  */
@@ -107,6 +156,28 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION lfsync_export_tables(regclass[], text, jsonb)
     IS 'export several tables at one snapshot, with their foreign keys, into a SQLite file';
 
+CREATE FUNCTION lfsync_export(job text)
+RETURNS TABLE (
+    run_id bigint, job text, mode text, file text, rows_read bigint,
+    rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+    bytes_written bigint, duration interval, tables jsonb)
+AS 'MODULE_PATHNAME', 'lfsync_export_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+
+COMMENT ON FUNCTION lfsync_export(text)
+    IS 'run a stored job';
+
+CREATE FUNCTION lfsync_export()
+RETURNS TABLE (
+    run_id bigint, job text, mode text, file text, rows_read bigint,
+    rows_inserted bigint, rows_updated bigint, rows_deleted bigint,
+    bytes_written bigint, duration interval, tables jsonb)
+AS 'MODULE_PATHNAME', 'lfsync_export_all'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+
+COMMENT ON FUNCTION lfsync_export()
+    IS 'run all enabled jobs that the caller may run, by name';
+
 CREATE FUNCTION lfsync_cancel(run_id bigint)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'lfsync_cancel'
@@ -114,6 +185,103 @@ LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 
 COMMENT ON FUNCTION lfsync_cancel(bigint)
     IS 'tell a live run to stop; false if there is no such run';
+
+/* Stored jobs */
+
+CREATE FUNCTION lfsync_add_job(
+    name text,
+    source regclass,
+    file text,
+    mode text DEFAULT NULL,
+    table_name text DEFAULT NULL,
+    key_columns text[] DEFAULT NULL,
+    cursor_columns text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    mapping json DEFAULT NULL,
+    schedule interval DEFAULT NULL,
+    enabled boolean DEFAULT true,
+    options jsonb DEFAULT '{}')
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'lfsync_add_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_add_job(text, regclass, text, text, text, text[], text[], text, json, interval, boolean, jsonb)
+    IS 'store a job that exports a table, view or foreign table';
+
+CREATE FUNCTION lfsync_add_query_job(
+    name text,
+    query text,
+    file text,
+    table_name text,
+    mode text DEFAULT NULL,
+    key_columns text[] DEFAULT NULL,
+    cursor_columns text[] DEFAULT NULL,
+    mapping json DEFAULT NULL,
+    schedule interval DEFAULT NULL,
+    enabled boolean DEFAULT true,
+    options jsonb DEFAULT '{}')
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'lfsync_add_query_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_add_query_job(text, text, text, text, text, text[], text[], json, interval, boolean, jsonb)
+    IS 'store a job that exports the result of a query';
+
+CREATE FUNCTION lfsync_alter_job(
+    name text,
+    source regclass DEFAULT NULL,
+    file text DEFAULT NULL,
+    mode text DEFAULT NULL,
+    table_name text DEFAULT NULL,
+    key_columns text[] DEFAULT NULL,
+    cursor_columns text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    mapping json DEFAULT NULL,
+    schedule interval DEFAULT NULL,
+    enabled boolean DEFAULT NULL,
+    options jsonb DEFAULT NULL,
+    unset text[] DEFAULT '{}',
+    query text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'lfsync_alter_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_alter_job(text, regclass, text, text, text, text[], text[], text, json, interval, boolean, jsonb, text[], text)
+    IS 'change a stored job; NULL leaves a value as it is, unset puts it back to its default';
+
+CREATE FUNCTION lfsync_drop_job(name text, drop_file boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'lfsync_drop_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_drop_job(text, boolean)
+    IS 'forget a stored job, and remove its file if that is asked for';
+
+CREATE FUNCTION lfsync_start_job(name text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'lfsync_start_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_start_job(text)
+    IS 'start a stored job and return the id of its run at once';
+
+CREATE FUNCTION lfsync_reset_job(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'lfsync_reset_job'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_reset_job(text)
+    IS 'let the next run of a stored job start from nothing';
+
+CREATE FUNCTION lfsync_verify(job text, repair boolean DEFAULT false)
+RETURNS TABLE (
+    table_name text, rows_source bigint, rows_target bigint,
+    missing bigint, extra bigint, different bigint)
+AS 'MODULE_PATHNAME', 'lfsync_verify'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_verify(text, boolean)
+    IS 'compare a job''s tables with their source at one snapshot, and with repair mend them';
 
 CREATE FUNCTION lfsync_preview(
     source regclass,
@@ -211,4 +379,13 @@ GRANT SELECT ON lfsync_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export(regclass, text, text, text, text[], text[], text, json, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export_query(text, text, text, text[], jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_export_tables(regclass[], text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_verify(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION lfsync_cancel(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_export(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_export() FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_add_job(text, regclass, text, text, text, text[], text[], text, json, interval, boolean, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_add_query_job(text, text, text, text, text, text[], text[], json, interval, boolean, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_alter_job(text, regclass, text, text, text, text[], text[], text, json, interval, boolean, jsonb, text[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_drop_job(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_start_job(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION lfsync_reset_job(text) FROM PUBLIC;

@@ -26,10 +26,6 @@ extern int	lfsync_run_timeout; /* ms */
 extern int	lfsync_file_mode;	/* permission bits */
 extern int	lfsync_log_runs;	/* LogRuns */
 
-/* The schema that CREATE EXTENSION named, and a function in it for a query. */
-extern Oid	lfsync_extension_schema(void);
-extern char *lfsync_function(const char *name);
-
 /* Prefixes that belong to us inside a SQLite file. */
 #define LFSYNC_TABLE_PREFIX	"_lfsync_"
 

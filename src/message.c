@@ -176,6 +176,7 @@ message_put_open(StringInfo message, const OpenRequest *request)
 	message_put_bytes(message, &request->options, sizeof(request->options));
 	message_put_int(message, request->busy_timeout);
 	message_put_texts(message, request->tables);
+	message_put_int(message, request->keep);
 }
 
 void
@@ -186,6 +187,7 @@ message_get_open(StringInfo message, OpenRequest *request)
 	message_get_bytes(message, &request->options, sizeof(request->options));
 	request->busy_timeout = (int) message_get_int(message);
 	request->tables = message_get_texts(message);
+	request->keep = message_get_int(message) != 0;
 }
 
 void

@@ -84,8 +84,8 @@ typedef struct TargetTable
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
-	int64		rows;			/* sent; known at the end.  Adopted: of the
-								 * source.  -1: as the batches have counted */
+	int64		rows;			/* known at the end; -1: as batches have
+								 * counted them.  Adopted: the source's */
 	char	   *position;		/* where the run leaves off (json); NULL: none,
 								 * or as it was in a table kept in sync */
 } TargetTable;
@@ -114,6 +114,7 @@ typedef struct OpenRequest
 	SyncOptions options;
 	int			busy_timeout;	/* ms */
 	List	   *tables;			/* names of the tables to be written */
+	bool		keep;			/* the file must be there, and is not built anew */
 } OpenRequest;
 
 typedef enum Disposition

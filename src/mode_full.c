@@ -71,7 +71,6 @@ typedef struct FullScan
 	char	   *late_pages;
 	uint32		late_buffer;
 	int64		late_rows;
-	uint32		late_cookie;	/* schema cookie of the last such image */
 
 	int64		pages_used;		/* by all rows so far, for the mean row */
 } FullScan;
@@ -92,7 +91,7 @@ prepare_query(Run *run)
 	table->source = source_prepare(InvalidOid, "query", order->query);
 	table->mapping = mapping_from_query(table->source,
 										linitial(order->table_names), order);
-	if (table->mapping->rowid_column >= 0)
+	if (table->mapping->rowid_column >= 0 || order->mapping)
 		table->source = source_prepare(InvalidOid, "query", table->mapping->sql);
 	return table;
 }
@@ -253,7 +252,7 @@ add_late_row(FullScan *scan, const ImageValue *values)
 		scan->late_rows = 0;
 	}
 	return image_add_row(scan->late_builder, ++scan->late_rows, values,
-						 scan->table->source->ncolumns) == IMAGE_OK;
+						 scan->table->mapping->table->ncolumns) == IMAGE_OK;
 }
 
 static void
@@ -266,7 +265,7 @@ send_late_rows(FullScan *scan)
 	if (scan->late_builder == NULL)
 		return;
 	if (image_end_table(scan->late_builder, &entry.root) != IMAGE_OK ||
-		image_finish(scan->late_builder, &entry, 1, ++scan->late_cookie,
+		image_finish(scan->late_builder, &entry, 1, ++scan->run->image_cookie,
 					 &late.npages) != IMAGE_OK)
 		elog(ERROR, "could not finish the image of late rows");
 	late.buffer = scan->late_buffer;
@@ -289,7 +288,7 @@ store_row(FullScan *scan, const ImageValue *values)
 		return;
 	}
 	result = image_add_row(scan->builder, scan->rowid, values,
-						   scan->table->source->ncolumns);
+						   scan->table->mapping->table->ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
@@ -547,6 +546,18 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
 
+/* Nothing of it is replaced; whatever mode wrote it last goes no further. */
+static void
+merge_adopted(Run *run, RunTable *table)
+{
+	Position	none;
+
+	memset(&none, 0, sizeof(none));
+	(void) sync_begin_table(run, table, APPLY_SYNC);
+	(void) merge_table(run, table, NULL);
+	sync_set_position(run, table, &none);
+}
+
 static void
 full_scan(Run *run)
 {
@@ -577,9 +588,7 @@ full_scan(Run *run)
 
 		if (table->mapping->table->adopted)
 		{
-			(void) sync_begin_table(run, table, APPLY_SYNC);
-			merge_table(run, table, NULL);
-			sync_end_table(run, table);
+			merge_adopted(run, table);
 			continue;
 		}
 		scan_table(&scan, table, entries, &nentries);

@@ -32,15 +32,12 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
-#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/plancache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "batch.h"
@@ -69,13 +66,13 @@ typedef struct IncrementalScan
 	Keyset	   *keyset;			/* rows come in its order; NULL: in any */
 	Position   *position;		/* what batches of such rows commit */
 	KeptKey		last;			/* of the last such row */
-	const ImageValue *current;	/* the row that is being added */
+	ImageValue *current;		/* the row that is being added */
 } IncrementalScan;
 
 /* Of the run under way, from before the scan's snapshot. */
 static Candidate *next_candidate = NULL;	/* NULL: no rows yet */
-static char *first_position = NULL;	/* condition of option "start_after" */
 static bool settled = false;	/* can the last candidate become stable? */
+static char *basis = NULL;		/* of its position */
 
 static void incremental_prepare(Run *run);
 
@@ -134,7 +131,12 @@ describe_batch(void *arg, BatchEnd *end)
 	if (scan->keyset == NULL)
 		return;
 	if (scan->batch->wide)
-		kept_key_set(&scan->last, scan->current);
+	{
+		/* the record has it as rowid only */
+		if (scan->batch->form == BATCH_KEYED)
+			scan->current[scan->table->mapping->rowid_column].kind = IMAGE_INTEGER;
+		kept_key_keep(&scan->last, scan->current);
+	}
 	for (int i = 0; i < scan->last.n; i++)
 	{
 		char	   *text = value_text(scan->table->source, scan->last.columns[i],
@@ -166,7 +168,7 @@ receive_row(void *arg, ImageValue *values)
 	if (scan->batch->form == BATCH_KEYED)
 		values[rowid_column].kind = IMAGE_INTEGER;
 	if (scan->keyset)
-		kept_key_set(&scan->last, values);
+		kept_key_keep(&scan->last, values);
 	return true;
 }
 
@@ -194,6 +196,18 @@ ship(IncrementalScan *scan, Source *source, BatchForm form)
 	run_count_oddities(scan->run, source);
 }
 
+/* A position in what the run under way reads, and nothing read so far. */
+static void
+renew_position(const Run *run, Position *position)
+{
+	position->timeline = run->finish.identity.timeline;
+	position->basis = basis;
+	position->xmin = 0;
+	position->stable = NIL;
+	position->candidate = NULL;
+	position->reached = NIL;
+}
+
 /*-------------------------------------------------------------------------
  * By row versions
  *-------------------------------------------------------------------------
@@ -204,22 +218,19 @@ ship(IncrementalScan *scan, Source *source, BatchForm form)
  * it does.
  */
 static const char *
-position_is_lost(const RunTable *table, const Run *run, const Position *position,
-				 uint64 next)
+versions_lost(const IncrementalScan *scan, uint64 next)
 {
+	const Position *position = scan->position;
+	const char *reason = sync_position_lost(scan->run, scan->table, position, basis);
+
+	if (reason)
+		return reason;
 	if (position->xmin == 0)
 		return "the position is lost";
-	if (table->state->timeline != run->finish.identity.timeline)
-		return "the server is on another timeline: it was restored, or a standby was promoted";
 	if (position->xmin > next)
 		return "the server has gone back behind the position";
 	if (next - position->xmin > ROWVERSION_MAX_AGE)
 		return "the position is too old";
-	if (table->state->fingerprint == NULL ||
-		strcmp(table->state->fingerprint, table->mapping->table->fingerprint) != 0)
-		return "the structure of the source, or what the job makes of it, has changed";
-	if (position->merged)
-		return "the last full comparison was broken off";
 	return NULL;
 }
 
@@ -232,11 +243,13 @@ ship_versions(IncrementalScan *scan, uint64 from, uint64 until)
 	/*
 	 * Where there is a filter it has to come first, or rows that it leaves out
 	 * would be counted.  OFFSET 0 keeps the planner from pulling it up.
+	 * Expressions may name the table.
 	 */
 	char	   *sql = mapping->filter == NULL ?
 		mapping_select(mapping, rowversion_condition("xmin", from, until), NULL) :
-		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS source WHERE %s",
+		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS %s WHERE %s",
 				 mapping->select_list, mapping->from, mapping->filter,
+				 quote_identifier(get_rel_name(scan->table->source->relid)),
 				 rowversion_condition("\"xmin of the row\"", from, until));
 
 	rowversion_reset_count();
@@ -249,46 +262,42 @@ scan_versions(IncrementalScan *scan)
 {
 	Run		   *run = scan->run;
 	RunTable   *table = scan->table;
-	Position   *position = position_from_utf8(table->state->position);
+	Position   *position = scan->position;
 	Snapshot	snapshot = GetActiveSnapshot();
-	uint64		oldest = rowversion_oldest(snapshot);
 	uint64		next = rowversion_next(snapshot);
-	bool		altered = sync_begin_table(run, table, APPLY_SYNC);
-	const char *reason = position_is_lost(table, run, position, next);
+	const char *reason = versions_lost(scan, next);
 	bool		adopted = table->mapping->table->adopted;
-	bool		changed = false;
+	bool		recount = false;
 	int64		rows;
 
-	run->position_from = table->state->position;
-	if (reason == NULL && altered)
+	if (sync_begin_table(run, table, APPLY_SYNC) && reason == NULL)
 		reason = "the target lacked columns of the source";
 	if (reason == NULL)
 	{
 		rows = ship_versions(scan, position->xmin, next);
 		sync_end_table(run, table);
 		if (adopted)
-			changed = rows != table->state->rows;
+			recount = rows != table->state->rows;
 		else if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
 			reason = "rows were deleted at the source, or written in the file by others";
 	}
 	if (reason)
 	{
 		sync_note(run, "everything was compared: %s", reason);
-		/* a comparison that was broken off began at an older snapshot */
-		if (position->merged == NULL || position->xmin == 0)
-			position->xmin = oldest;
-		merge_table(run, table, position);
-		sync_end_table(run, table);
+		renew_position(run, position);
+		position->xmin = rowversion_oldest(snapshot);
+		(void) merge_table(run, table, position);
 	}
-	else if (changed || table->counts.inserted + table->counts.updated > 0 ||
+	else if (recount || table->counts.inserted + table->counts.updated > 0 ||
 			 next - position->xmin > POSITION_AGE)
 	{
-		position->xmin = oldest;
-		sync_count_source(run, table, rows);
+		position->xmin = rowversion_oldest(snapshot);
+		if (adopted)
+			sync_count_source(run, table, rows);
 	}
 	else
 		return;					/* nothing new: nothing is written */
-	table->mapping->table->position = position_to_utf8(position);
+	sync_set_position(run, table, position);
 }
 
 /*-------------------------------------------------------------------------
@@ -297,13 +306,15 @@ scan_versions(IncrementalScan *scan)
  */
 
 static void
-add_to_keyset(Keyset *keyset, const Source *source, int column)
+add_to_keyset(Keyset *keyset, const RunTable *table, int column)
 {
+	const Source *source = table->source;
+
 	if (list_member_int(keyset->numbers, column))
 		return;
 	keyset->numbers = lappend_int(keyset->numbers, column);
 	keyset->columns = lappend(keyset->columns,
-							  (char *) quote_identifier(source->columns[column].name));
+							  table->mapping->sql_of[column]);
 	keyset->types = lappend(keyset->types,
 							format_type_extended(source->columns[column].typid,
 												 source->columns[column].typmod,
@@ -323,7 +334,7 @@ make_keyset(const RunTable *table, List *cursor_columns)
 	{
 		int			found = -1;
 
-		for (int i = 0; i < source->ncolumns; i++)
+		for (int i = 0; i < source->ncolumns && found < 0; i++)
 		{
 			if (strcmp(source->columns[i].name, (char *) lfirst(lc)) == 0)
 				found = i;
@@ -334,11 +345,11 @@ make_keyset(const RunTable *table, List *cursor_columns)
 					 errmsg("cursor column \"%s\" does not exist in %s",
 							(char *) lfirst(lc), source->description),
 					 errhint("Write the name as it is there, upper and lower case too.")));
-		add_to_keyset(keyset, source, found);
+		add_to_keyset(keyset, table, found);
 	}
 	keyset->ncursor = list_length(keyset->numbers);
 	for (int i = 0; i < target->nkeys; i++)
-		add_to_keyset(keyset, source, target->keys[i]);
+		add_to_keyset(keyset, table, target->keys[i]);
 	type = getBaseType(source->columns[linitial_int(keyset->numbers)].typid);
 	keyset->time = type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
 	return keyset;
@@ -384,6 +395,19 @@ first_cursor(const Keyset *keyset)
 	return (const char *) linitial(keyset->columns);
 }
 
+/* Rows that have a place in the order of the cursor. */
+static char *
+has_cursor(const Keyset *keyset)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < keyset->ncursor; i++)
+		appendStringInfo(&sql, "%s(%s) IS NOT NULL", i ? " AND " : "",
+						 (char *) list_nth(keyset->columns, i));
+	return sql.data;
+}
+
 /* The row of text that a query returns, if there is one. */
 static List *
 query_texts(const char *sql)
@@ -425,9 +449,9 @@ read_bound(const RunTable *table, const Keyset *keyset)
 
 	initStringInfo(&sql);
 	/* one name for all: ORDER BY must not take the text for the column */
-	appendStringInfo(&sql, "SELECT %s FROM %s WHERE (%s) IS NOT NULL",
+	appendStringInfo(&sql, "SELECT %s FROM %s WHERE %s",
 					 joined(keyset->columns, "::pg_catalog.text AS \"text of the bound\""),
-					 table->mapping->from, first_cursor(keyset));
+					 table->mapping->from, has_cursor(keyset));
 	if (keyset->time)
 		appendStringInfo(&sql, " AND %s <= pg_catalog.now()", first_cursor(keyset));
 	if (table->mapping->filter)
@@ -452,21 +476,31 @@ open_transactions(void)
 	return open;
 }
 
-/* Can nobody commit below the candidate's bound any more? */
+/*
+ * Can nobody commit below the candidate's bound any more?
+ *
+ * A restart has ended everybody but the prepared ones, who have lost the name
+ * that they were known by and are all called -1 now.  One of those may have
+ * been open without an id when the candidate was taken.
+ */
 static bool
-is_settled(const Candidate *candidate, uint64 oldest)
+is_settled(const Candidate *candidate, List *open, uint64 oldest)
 {
 	ListCell   *was_open;
 	ListCell   *is_open;
 
 	if (oldest < candidate->xmax)
 		return false;
-	/* a restart has ended all but prepared ones, which xmin has counted */
+	foreach(is_open, open)
+	{
+		if (strncmp((char *) lfirst(is_open), "-1/", 3) == 0)
+			return false;
+	}
 	if (candidate->started != (int64) PgStartTime)
 		return true;
 	foreach(was_open, candidate->open)
 	{
-		foreach(is_open, open_transactions())
+		foreach(is_open, open)
 		{
 			if (strcmp((char *) lfirst(was_open), (char *) lfirst(is_open)) == 0)
 				return false;
@@ -501,7 +535,7 @@ incremental_before(Run *run)
 	{
 		Candidate  *last = position_from_utf8(table->state->position)->candidate;
 
-		settled = last && is_settled(last, rowversion_oldest(snapshot));
+		settled = last && is_settled(last, open, rowversion_oldest(snapshot));
 	}
 	if (bound)
 	{
@@ -531,16 +565,23 @@ lower_bound(const Keyset *keyset, const Position *position, const SyncOptions *o
 								quote_literal_cstr(options->lookback)));
 }
 
-/* A bound that is less than a whole keyset has ties, which are all read. */
+/*
+ * Where a cursor does not tell all rows apart, a row may come that ties with
+ * the bound and has a smaller key: the key has no share in a bound, and all
+ * ties are read again.  So they are if the bound is less than a whole cursor.
+ */
 static char *
 from_bound(const Keyset *keyset, List *bound)
 {
+	int			n = Min(keyset->ncursor, list_length(bound));
+
 	if (bound == NIL)
-		return psprintf("(%s) IS NOT NULL", first_cursor(keyset));
-	if (list_length(bound) == list_length(keyset->columns))
+		return has_cursor(keyset);
+	if (n == list_length(keyset->columns))
 		return behind(keyset, bound);
-	return psprintf("%s >= %s", first_cursor(keyset),
-					(char *) linitial(bound_literals(keyset, bound)));
+	return psprintf("%s AND %s", has_cursor(keyset),
+					sync_keyset_condition(list_copy_head(keyset->columns, n), ">=",
+										  list_copy_head(bound_literals(keyset, bound), n)));
 }
 
 /*
@@ -593,11 +634,12 @@ same_bound(List *a, List *b)
 
 /* Ships what the cursor shows; batches commit how far they have come. */
 static void
-ship_behind(IncrementalScan *scan, List *from)
+ship_behind(IncrementalScan *scan, List *from, bool resumed)
 {
 	const Mapping *mapping = scan->table->mapping;
 	Keyset	   *keyset = scan->keyset;
-	char	   *condition = from_bound(keyset, from);
+	/* a run goes on behind the very row that it has reached */
+	char	   *condition = resumed ? behind(keyset, from) : from_bound(keyset, from);
 	char	   *since = since_candidate(scan, scan->position->candidate);
 	int		   *columns = palloc(list_length(keyset->numbers) * sizeof(int));
 	Source	   *source;
@@ -616,64 +658,113 @@ ship_behind(IncrementalScan *scan, List *from)
 		 scan->last.n == 1 && columns[0] == mapping->rowid_column ? BATCH_KEYED : BATCH_NUMBERED);
 }
 
+/* May a column of the source be NULL, as far as the catalog knows? */
+static bool
+may_be_null(const RunTable *table, int column)
+{
+	Oid			relid = table->source->relid;
+	HeapTuple	tuple;
+	bool		not_null;
+
+	if (table->mapping->not_null[column] || !OidIsValid(relid))
+		return !table->mapping->not_null[column];
+	tuple = SearchSysCacheAttName(relid, table->source->columns[column].name);
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+	ReleaseSysCache(tuple);
+	return !not_null;
+}
+
 /* Rows without a cursor have no place in its order: all of them, every time. */
 static void
 ship_without_cursor(IncrementalScan *scan)
 {
+	Keyset	   *keyset = scan->keyset;
 	int64		before = scan->run->counts.rows_read;
-	Source	   *source = prepare_shipping(scan->table,
-										  mapping_select(scan->table->mapping,
-														 psprintf("(%s) IS NULL", first_cursor(scan->keyset)),
-														 NULL));
+	StringInfoData condition;
 
+	initStringInfo(&condition);
+	for (int i = 0; i < keyset->ncursor; i++)
+	{
+		if (may_be_null(scan->table, list_nth_int(keyset->numbers, i)))
+			appendStringInfo(&condition, "%s(%s) IS NULL", condition.len ? " OR " : "(",
+							 (char *) list_nth(keyset->columns, i));
+	}
+	if (condition.len == 0)
+		return;
+	appendStringInfoChar(&condition, ')');
 	scan->keyset = NULL;
-	ship(scan, source, BATCH_NUMBERED);
+	ship(scan, prepare_shipping(scan->table, mapping_select(scan->table->mapping,
+															condition.data, NULL)),
+		 BATCH_NUMBERED);
 	if (scan->run->counts.rows_read > before)
 		sync_note(scan->run, INT64_FORMAT " rows have no cursor and are read by every run",
 				  scan->run->counts.rows_read - before);
 }
 
+/* The position is lost: all rows, and from here a cursor goes on again. */
 static void
-scan_cursor(IncrementalScan *scan)
+compare_for_cursor(IncrementalScan *scan, const char *reason)
+{
+	Position   *position = scan->position;
+
+	sync_note(scan->run, "everything was compared: %s", reason);
+	renew_position(scan->run, position);
+	(void) merge_table(scan->run, scan->table, position);
+	position->candidate = next_candidate;
+	sync_set_position(scan->run, scan->table, position);
+}
+
+static void
+follow_cursor(IncrementalScan *scan)
 {
 	Run		   *run = scan->run;
 	RunTable   *table = scan->table;
-	Position   *position = position_from_utf8(table->state->position);
+	Position   *position = scan->position;
 	Position	before = *position;
 	Candidate  *candidate = position->candidate;
 	bool		resumed = position->reached != NIL;
-	bool		compare = sync_begin_table(run, table, APPLY_SYNC) || position->merged != NULL;
 
-	run->position_from = table->state->position;
-	scan->keyset = make_keyset(table, run->order->cursor_columns);
-	scan->position = position;
-	if (compare)
-	{
-		sync_note(run, "everything was compared: the target lacked columns of the source");
-		merge_table(run, table, position);
-	}
 	if (resumed)
 		sync_note(run, "a run that was broken off went on");
 	ship_behind(scan, resumed ? position->reached :
-				lower_bound(scan->keyset, position, &run->order->options));
+				lower_bound(scan->keyset, position, &run->order->options), resumed);
 	ship_without_cursor(scan);
 	sync_end_table(run, table);
 
-	/* what was read before it was broken off was not read again */
+	/*
+	 * What came before the point where it was broken off was read under an
+	 * older snapshot: neither bound moves before a run has read it again.
+	 */
 	position->reached = NIL;
 	if (!resumed && settled && candidate)
 		position->stable = candidate->bound;
-	if (candidate == NULL || (!resumed && settled))
+	if (!resumed && (settled || candidate == NULL))
 		position->candidate = next_candidate;
-	else if (!settled)
+	else if (!settled && candidate)
 		note_open_writers(run, candidate);
 
 	/* where nothing has come there is nothing to write */
-	if (compare || resumed || table->counts.inserted + table->counts.updated > 0 ||
+	if (resumed || table->counts.inserted + table->counts.updated > 0 ||
 		!same_bound(before.stable, position->stable) ||
 		(candidate == NULL) != (position->candidate == NULL) ||
 		(candidate && !same_bound(candidate->bound, position->candidate->bound)))
-		table->mapping->table->position = position_to_utf8(position);
+		sync_set_position(run, table, position);
+}
+
+static void
+scan_cursor(IncrementalScan *scan)
+{
+	const char *reason = sync_position_lost(scan->run, scan->table, scan->position, basis);
+
+	scan->keyset = make_keyset(scan->table, scan->run->order->cursor_columns);
+	if (sync_begin_table(scan->run, scan->table, APPLY_SYNC) && reason == NULL)
+		reason = "the target lacked columns of the source";
+	if (reason)
+		compare_for_cursor(scan, reason);
+	else
+		follow_cursor(scan);
 }
 
 /*-------------------------------------------------------------------------
@@ -681,51 +772,17 @@ scan_cursor(IncrementalScan *scan)
  *-------------------------------------------------------------------------
  */
 
-/* Would the same row, without a new version, be another one tomorrow? */
 static void
-refuse_mutable_filter(const RunTable *table)
-{
-	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(table->source->plan));
-	Query	   *query = linitial_node(Query, plansource->query_list);
-
-	if (query->hasSubLinks || contain_mutable_functions((Node *) query->jointree->quals))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
-				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
-				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
-}
-
-static void
-incremental_prepare(Run *run)
+prepare_versions(Run *run, RunTable *table)
 {
 	MemoryContext oldcontext;
-	RunTable   *table;
-	TargetTable *target;
 	const char *why;
 
-	/* a first position is a filter like any other, for good */
-	if (run->order->options.start_after[0] != '\0' && run->order->cursor_columns != NIL &&
-		!first_position)
-	{
-		oldcontext = MemoryContextSwitchTo(run->context);
-		first_position = psprintf("%s > %s", quote_identifier(linitial(run->order->cursor_columns)),
-								  quote_literal_cstr(run->order->options.start_after));
-		run->order->filter = run->order->filter == NULL ? first_position :
-			psprintf("(%s\n) AND %s", run->order->filter, first_position);
-		MemoryContextSwitchTo(oldcontext);
-	}
-	mode_full.prepare(run);
-	table = linitial(run->tables);
-	target = table->mapping->table;
-	sync_require_key(table, "incremental");
-	if (run->order->query && run->order->cursor_columns == NIL)
+	if (run->order->query)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("mode \"incremental\" cannot follow the rows of a query"),
 				 errhint("Use mode \"merge\", or give \"cursor_columns\".")));
-	if (run->order->cursor_columns != NIL)
-		return;
 	if (!rowversion_supported(table->source->relid, &why))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -738,14 +795,45 @@ incremental_prepare(Run *run)
 				 errmsg("mode \"incremental\" does not go with option \"row_security\""),
 				 errdetail("Rows may come in sight, or go, without being written."),
 				 errhint("Use mode \"merge\".")));
-	refuse_mutable_filter(table);
+	if (source_is_mutable(table->source))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" does not go with this %s",
+						run->order->mapping ? "filter or mapping" : "filter"),
+				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
+				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);
-	target->fingerprint = psprintf("%s-%s-%s", target->fingerprint,
-								   rowversion_fingerprint(table->source->relid),
-								   options_fingerprint(&run->order->options, run->order->filter));
+	basis = psprintf("versions %s %s", rowversion_fingerprint(table->source->relid),
+					 options_fingerprint(&run->order->options,
+										 source_conditions(table->source)));
 	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+prepare_cursor(Run *run, const RunTable *table)
+{
+	Keyset	   *keyset = make_keyset(table, run->order->cursor_columns);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+
+	basis = psprintf("cursor %u (%s) %d %s", table->source->relid,
+					 joined(keyset->columns, ""), keyset->ncursor, joined(keyset->types, ""));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+incremental_prepare(Run *run)
+{
+	RunTable   *table;
+
+	mode_full.prepare(run);
+	sync_end_prepare(run);
+	table = linitial(run->tables);
+	if (run->order->cursor_columns == NIL)
+		prepare_versions(run, table);
+	else
+		prepare_cursor(run, table);
 }
 
 /* A first load: from here the next run goes on. */
@@ -755,12 +843,13 @@ load(Run *run, RunTable *table)
 	Position	position;
 
 	memset(&position, 0, sizeof(position));
+	renew_position(run, &position);
 	if (run->order->cursor_columns == NIL)
 		position.xmin = rowversion_oldest(GetActiveSnapshot());
 	else
 		position.candidate = next_candidate;
 	mode_full.scan(run);
-	table->mapping->table->position = position_to_utf8(&position);
+	sync_set_position(run, table, &position);
 }
 
 static void
@@ -777,6 +866,8 @@ incremental_scan(Run *run)
 		return;
 	}
 	scan.batch = batch_create(run);
+	scan.position = position_from_utf8(scan.table->state->position);
+	run->position_from = scan.table->state->position;
 	if (run->order->cursor_columns == NIL)
 		scan_versions(&scan);
 	else

@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 
 #include "batch.h"
-#include "lfsync.h"
+#include "store.h"
 #include "sync.h"
 
 PG_FUNCTION_INFO_V1(lfsync_stored);
@@ -36,9 +36,11 @@ typedef struct MergeScan
 	Position   *position;		/* that batches commit; NULL: none */
 
 	KeptKey		last;			/* of the last row taken */
-	KeyBound	after;			/* where the range that is being filled begins */
+	KeyBound	after;			/* where the range that is being filled begins ... */
+	KeptKey		after_key;		/* ... and where that lives */
 	KeyBound	limit;			/* where the scan ends */
 	ImageValue *current;		/* the row that is being added */
+	bool		ranges;			/* what the source lacks is to be found, too */
 	bool		ending;			/* no more rows: the range goes up to the limit */
 } MergeScan;
 
@@ -89,7 +91,7 @@ static char *
 order_expression(const RunTable *table, int key)
 {
 	const SourceColumn *column = &table->source->columns[key];
-	const char *name = quote_identifier(column->name);
+	const char *name = table->mapping->sql_of[key];
 	const char *stored = table->mapping->table->columns[key].sqlite_type;
 	Oid			type = getBaseType(column->typid);
 
@@ -98,7 +100,7 @@ order_expression(const RunTable *table, int key)
 		return pstrdup(name);
 	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
 		return psprintf("%s COLLATE pg_catalog.\"C\"", name);
-	return psprintf("%s(%s)", lfsync_function("lfsync_stored"), name);
+	return psprintf("%s(%s)", store_function("lfsync_stored"), name);
 }
 
 /*
@@ -173,11 +175,15 @@ describe_range(void *arg, BatchEnd *end)
 {
 	MergeScan  *scan = (MergeScan *) arg;
 	int			nkeys = scan->table->mapping->table->nkeys;
-	MemoryContext oldcontext;
 
 	if (scan->batch->wide)
-		kept_key_set(&scan->last, scan->current);
-	end->range = true;
+	{
+		/* the record has it as rowid only */
+		if (scan->table->mapping->rowid_column >= 0)
+			scan->current[scan->table->mapping->rowid_column].kind = IMAGE_INTEGER;
+		kept_key_keep(&scan->last, scan->current);
+	}
+	end->range = scan->ranges;
 	end->after = scan->after;
 	if (scan->ending)
 		end->to = scan->limit;
@@ -186,20 +192,21 @@ describe_range(void *arg, BatchEnd *end)
 		end->to.open = false;
 		end->to.values = scan->last.values;
 	}
-	oldcontext = MemoryContextSwitchTo(scan->run->context);
 	if (!scan->ending)
 	{
+		kept_key_keep(&scan->after_key, scan->last.values);
 		scan->after.open = false;
-		scan->after.values = copy_key_values(scan->last.values, nkeys);
-		if (scan->position)
+		scan->after.values = scan->after_key.values;
+	}
+	if (scan->position)
+	{
+		if (!scan->ending)
 		{
 			scan->position->merged = scan->after.values;
 			scan->position->nmerged = nkeys;
 		}
-	}
-	if (scan->position)
 		end->position = position_to_utf8(scan->position);
-	MemoryContextSwitchTo(oldcontext);
+	}
 }
 
 static void
@@ -240,7 +247,7 @@ receive_row(void *arg, ImageValue *values)
 	batch_add_row(scan->batch, rowid, values);
 	if (rowid_column >= 0)
 		values[rowid_column].kind = IMAGE_INTEGER;
-	kept_key_set(&scan->last, values);
+	kept_key_keep(&scan->last, values);
 	return true;
 }
 
@@ -257,6 +264,8 @@ end_ranges(MergeScan *scan)
 		batch_send(scan->batch);
 		return;
 	}
+	if (!scan->ranges)
+		return;
 	memset(&end, 0, sizeof(end));
 	describe_range(scan, &end);
 	channel_begin(channel, MESSAGE_RANGE);
@@ -301,6 +310,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->after = *after;
 	scan->limit = *to;
 	kept_key_init(&scan->last, target->nkeys, target->keys);
+	kept_key_init(&scan->after_key, target->nkeys, NULL);
 	scan->ending = false;
 	batch_begin_table(scan->batch, scan->source, mapping,
 					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,
@@ -326,11 +336,13 @@ can_resume(const RunTable *table, const Position *position)
 	return true;
 }
 
-void
+bool
 merge_table(Run *run, RunTable *table, Position *position)
 {
 	static const KeyBound open = {true, NULL};
-	int64		before = run->counts.rows_read;
+	TargetTable *target = table->mapping->table;
+	int64		read_before = run->counts.rows_read;
+	bool		broken_off = position && position->merged;
 	MergeScan	scan;
 
 	memset(&scan, 0, sizeof(scan));
@@ -338,6 +350,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.table = table;
 	scan.batch = batch_create(run);
 	scan.position = position;
+	scan.ranges = !target->adopted &&
+		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
 	stored_options = &run->order->options;
 
 	if (can_resume(table, position))
@@ -352,7 +366,15 @@ merge_table(Run *run, RunTable *table, Position *position)
 		merge_keys(&scan, &open, &open);
 	if (position)
 		position->merged = NULL;
-	sync_count_source(run, table, run->counts.rows_read - before);
+	sync_end_table(run, table);
+
+	/* both sides are the same now, whoever wrote into the file before */
+	if (target->apply == APPLY_SYNC && target->adopted)
+		sync_count_source(run, table, run->counts.rows_read - read_before);
+	else if (target->apply == APPLY_SYNC && scan.ranges)
+		target->rows = run->counts.rows_read - read_before;
+	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
+		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -363,11 +385,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 static void
 merge_prepare(Run *run)
 {
-	ListCell   *lc;
-
 	mode_full.prepare(run);
-	foreach(lc, run->tables)
-		sync_require_key((RunTable *) lfirst(lc), run->order->mode);
+	sync_end_prepare(run);
 }
 
 static void
@@ -375,6 +394,7 @@ merge_scan(Run *run)
 {
 	RunTable   *table = linitial(run->tables);
 	Position   *position;
+	bool		altered;
 
 	if (!sync_can_go_on(run, table))
 	{
@@ -383,13 +403,11 @@ merge_scan(Run *run)
 	}
 	position = position_from_utf8(table->state->position);
 	run->position_from = table->state->position;
-	(void) sync_begin_table(run, table, APPLY_SYNC);
-	merge_table(run, table, position);
-	sync_end_table(run, table);
-	/* the position is empty again, where it was not */
-	if (table->state->position || table->counts.inserted + table->counts.updated +
-		table->counts.deleted > 0)
-		table->mapping->table->position = position_to_utf8(position);
+	altered = sync_begin_table(run, table, APPLY_SYNC);
+	/* where all was as it should be nothing is written, for other modes neither */
+	if (merge_table(run, table, position) || altered ||
+		!sync_same_text(table->state->fingerprint, table->mapping->table->fingerprint))
+		sync_set_position(run, table, position);
 }
 
 const SyncMode mode_merge = {
@@ -398,24 +416,55 @@ const SyncMode mode_merge = {
 	.scan = merge_scan,
 };
 
-/* Compares, and writes nothing: for lfsync_verify(). */
+/*-------------------------------------------------------------------------
+ * Verify and repair, for lfsync_verify()
+ *-------------------------------------------------------------------------
+ */
+
+/* The position stays as it is: the next run goes on as if nothing had been. */
 static void
-verify_scan(Run *run)
+compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
-	if (!sync_can_go_on(run, table))
+	/* one that is still to be adopted names no source */
+	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the file holds nothing of this job yet"),
+				 errmsg("the file holds no table of this job"),
 				 errhint("Run the job first.")));
-	(void) sync_begin_table(run, table, APPLY_VERIFY);
-	merge_table(run, table, NULL);
-	sync_end_table(run, table);
+	sync_check_owner(run, table->state);
+	(void) sync_begin_table(run, table, apply);
+	if (merge_table(run, table, NULL) && apply == APPLY_SYNC)
+	{
+		/* how many rows there are was wrong, too, perhaps */
+		run->finish.identity.mode = table->state->mode;
+		table->mapping->table->position = table->state->position;
+	}
+}
+
+static void
+verify_scan(Run *run)
+{
+	compare(run, APPLY_VERIFY);
+}
+
+static void
+repair_scan(Run *run)
+{
+	compare(run, APPLY_SYNC);
 }
 
 const SyncMode mode_verify = {
 	.name = "verify",
+	.compares = true,
 	.prepare = merge_prepare,
 	.scan = verify_scan,
+};
+
+const SyncMode mode_repair = {
+	.name = "repair",
+	.compares = true,
+	.prepare = merge_prepare,
+	.scan = repair_scan,
 };

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "message.h"
@@ -114,6 +115,19 @@ bool
 order_goes_on(const SyncOrder *order)
 {
 	return order->mode != NULL && strcmp(order->mode, "full") != 0;
+}
+
+void
+order_add_first_position(SyncOrder *order)
+{
+	char	   *condition;
+
+	if (order->options.start_after[0] == '\0' || order->cursor_columns == NIL)
+		return;
+	condition = psprintf("%s > %s", quote_identifier(linitial(order->cursor_columns)),
+						 quote_literal_cstr(order->options.start_after));
+	order->filter = order->filter == NULL ? condition :
+		psprintf("(%s\n) AND %s", order->filter, condition);
 }
 
 void

@@ -51,6 +51,12 @@ typedef struct OrderSegment
 /* Does the run's mode leave a table for later runs to go on with? */
 extern bool order_goes_on(const SyncOrder *order);
 
+/*
+ * Option "start_after" is a filter over the first cursor column, for good: a run
+ * adds it before it prepares anything.
+ */
+extern void order_add_first_position(SyncOrder *order);
+
 /* Creates the segment; it goes with the current resource owner. */
 extern dsm_segment *order_send(const SyncOrder *order);
 

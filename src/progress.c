@@ -221,6 +221,43 @@ slot_abandon(RunSlot *slot, int holder)
 	LWLockRelease(run_slots->lock);
 }
 
+/* Symbolic and hard links are refused anyway, so that a name is the file. */
+bool
+slot_claim_file(RunSlot *slot, dev_t dev, ino_t ino, const char *name,
+				int64 *other)
+{
+	bool		taken = false;
+
+	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < run_slots->nslots; i++)
+	{
+		RunSlot    *neighbour = &run_slots->slots[i];
+
+		if (neighbour != slot && neighbour->claimed_dev == dev &&
+			neighbour->claimed_ino == ino && strcmp(neighbour->claimed, name) == 0)
+		{
+			taken = true;
+			*other = neighbour->run_id;
+		}
+	}
+	if (!taken)
+	{
+		strlcpy(slot->claimed, name, sizeof(slot->claimed));
+		slot->claimed_dev = dev;
+		slot->claimed_ino = ino;
+	}
+	LWLockRelease(run_slots->lock);
+	return !taken;
+}
+
+void
+slot_set_status(RunSlot *slot, RunStatus status)
+{
+	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
+	slot->status = status;
+	LWLockRelease(run_slots->lock);
+}
+
 void
 slot_set_phase(RunSlot *slot, const char *phase)
 {

@@ -8,6 +8,8 @@
 #ifndef LFSYNC_PROGRESS_H
 #define LFSYNC_PROGRESS_H
 
+#include <sys/types.h>
+
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
@@ -143,6 +145,14 @@ extern void slot_release(RunSlot *slot, int holder);
 /* Clears the bit of a worker that has not attached yet, and so never will. */
 extern void slot_abandon(RunSlot *slot, int holder);
 
+/*
+ * Claims a file for its writer, by its directory and its name there, until
+ * slot_release() of SLOT_WRITER.  False if another run has it, and which.
+ */
+extern bool slot_claim_file(RunSlot *slot, dev_t dev, ino_t ino,
+							const char *name, int64 *other);
+
+extern void slot_set_status(RunSlot *slot, RunStatus status);
 extern void slot_set_phase(RunSlot *slot, const char *phase);
 extern void slot_set_waiting(RunSlot *slot, const char *waiting_for);
 

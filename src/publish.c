@@ -236,13 +236,13 @@ rename_no_replace(const TargetPath *target, const char *from)
 }
 
 /*
- * Renames over a file that nobody has open; false if somebody has, or if that
- * cannot be known.
+ * Renames over a file that nobody has open, or removes it ("from" is NULL);
+ * false if somebody has, or if that cannot be known.
  */
 static bool
-rename_unused(const TargetPath *target, const char *from)
+replace_unused(const TargetPath *target, const char *from)
 {
-	bool		renamed = false;
+	bool		replaced = false;
 	bool		changed = false;
 	int			old = openat(target->dirfd, target->name,
 							 O_RDWR | O_NOFOLLOW | O_CLOEXEC);
@@ -262,22 +262,24 @@ rename_unused(const TargetPath *target, const char *from)
 		 */
 		if (sole && !changed && fcntl(old, F_GETLEASE) == F_WRLCK)
 		{
-			if (renameat(target->dirfd, from, target->dirfd, target->name) != 0)
+			if ((from ? renameat(target->dirfd, from, target->dirfd, target->name) :
+				 unlinkat(target->dirfd, target->name, 0)) != 0)
 			{
 				int			errnum = errno;
 
 				close(old);
-				refuse(errnum, psprintf("could not rename \"%s\" to \"%s\"",
-										from, target->path));
+				refuse(errnum, from ?
+					   psprintf("could not rename \"%s\" to \"%s\"", from, target->path) :
+					   psprintf("could not remove \"%s\"", target->path));
 			}
-			renamed = true;
+			replaced = true;
 		}
 		(void) fcntl(old, F_SETLEASE, F_UNLCK);
 	}
 	close(old);
 	if (changed)
 		target_refuse_changed(target->path);
-	return renamed;
+	return replaced;
 }
 
 void
@@ -297,7 +299,7 @@ newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
 							target->path),
 					 errhint("Remove it, or run again to replace it if it is lfsync's.")));
 	}
-	else if (!rename_unused(target, file->name))
+	else if (!replace_unused(target, file->name))
 	{
 		if (!path_unchanged(target))
 			ereport(ERROR,
@@ -313,6 +315,18 @@ newfile_publish(NewFile *file, TargetPath *target, const SyncOptions *options)
 	close(file->fd);
 	ReleaseExternalFD();
 	file->fd = -1;
+}
+
+void
+publish_remove(const TargetPath *target)
+{
+	if (!replace_unused(target, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("file \"%s\" is in use", target->path),
+				 errdetail("Somebody has it open, or its file system cannot tell whether anybody has."),
+				 errhint("Try again when nobody reads it, or drop the job without its file and remove that by hand.")));
+	sync_or_throw(target->dirfd, target->path);
 }
 
 void

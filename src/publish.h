@@ -40,6 +40,12 @@ extern void newfile_truncate(NewFile *file, uint32 page_count);
 extern void newfile_publish(NewFile *file, TargetPath *target,
 							const SyncOptions *options);
 
+/*
+ * Removes a file that target_examine() has seen and that nobody has open; an
+ * error (55006) if somebody has, or if that cannot be known.
+ */
+extern void publish_remove(const TargetPath *target);
+
 /* Removes the temporary file.  Never raises an error. */
 extern void newfile_discard(NewFile *file, const TargetPath *target);
 

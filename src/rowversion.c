@@ -34,6 +34,7 @@
 
 #include "lfsync.h"
 #include "rowversion.h"
+#include "store.h"
 
 PG_FUNCTION_INFO_V1(lfsync_row_version);
 
@@ -97,7 +98,7 @@ char *
 rowversion_condition(const char *xmin, uint64 from, uint64 until)
 {
 	return psprintf("%s(%s, " UINT64_FORMAT ", " UINT64_FORMAT ")",
-					lfsync_function("lfsync_row_version"), xmin, from, until);
+					store_function("lfsync_row_version"), xmin, from, until);
 }
 
 /*

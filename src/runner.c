@@ -51,6 +51,7 @@
 
 #include "compat.h"
 #include "history.h"
+#include "job.h"
 #include "lfsync.h"
 #include "mapping.h"
 #include "runner.h"
@@ -71,22 +72,34 @@ static volatile sig_atomic_t got_sigterm = false;
 static volatile sig_atomic_t timed_out = false;
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
-static const SyncMode *const modes[] = {&mode_full, &mode_incremental, &mode_merge};
+static const SyncMode *const modes[] = {
+	&mode_full, &mode_incremental, &mode_merge, &mode_verify, &mode_repair
+};
 
 const SyncMode *
 find_mode(const char *name)
 {
-	StringInfoData list;
-
-	initStringInfo(&list);
-	/* not a way to export anything, so not one to choose */
-	if (strcmp(mode_verify.name, name) == 0)
-		return &mode_verify;
 	for (size_t i = 0; i < lengthof(modes); i++)
 	{
 		if (strcmp(modes[i]->name, name) == 0)
 			return modes[i];
-		appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", modes[i]->name);
+	}
+	return NULL;
+}
+
+void
+check_export_mode(const char *name)
+{
+	const SyncMode *mode = find_mode(name);
+	StringInfoData list;
+
+	if (mode && !mode->compares)
+		return;
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(modes); i++)
+	{
+		if (!modes[i]->compares)
+			appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", modes[i]->name);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -197,9 +210,9 @@ pin_settings(const SyncOrder *order)
 					PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", psprintf("%d", order->busy_timeout),
 					PGC_SUSET, PGC_S_SESSION);
-	/* names in a query or filter are the caller's; nothing else needs any */
+	/* names in a query, a filter or a mapping are the caller's; nothing else needs any */
 	SetConfigOption("search_path",
-					order->query || order->filter ? order->search_path : "pg_catalog",
+					order->query || order->filter || order->mapping ? order->search_path : "pg_catalog",
 					PGC_USERSET, PGC_S_SESSION);
 
 	/* this one looks for conversions in the catalogs, under the others */
@@ -230,6 +243,7 @@ open_target(Run *run)
 	path_forbidden(&request.forbidden);
 	request.options = *options;
 	request.busy_timeout = lfsync_busy_timeout;
+	request.keep = find_mode(run->order->mode)->compares;
 	foreach(lc, run->order->table_names)
 		request.tables = lappend(request.tables,
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
@@ -313,7 +327,8 @@ identify(Run *run)
 	char	   *owner = GetUserNameFromId(run->slot->owner, false);
 	char	   *database = get_database_name(MyDatabaseId);
 
-	identity->job = run->order->job;
+	identity->job = run->order->job == NULL ? NULL :
+		pg_server_to_any(run->order->job, strlen(run->order->job), PG_UTF8);
 	identity->mode = run->order->mode;
 	identity->owner = pg_server_to_any(owner, strlen(owner), PG_UTF8);
 	identity->database = pg_server_to_any(database, strlen(database), PG_UTF8);
@@ -500,6 +515,9 @@ notes_json(Run *run)
 		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
 	if (run->cut_fractions > 0)
 		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
+	if (run->largest_batch > run->smallest_batch)
+		appendStringInfo(&json, ", \"batch_rows\": {\"smallest\": %d, \"largest\": %d}",
+						 run->smallest_batch, run->largest_batch);
 	put_texts(&json, "run", run->notes);
 	structure = list_concat_copy(run->not_carried, run->writer_notes);
 	if (structure)
@@ -512,6 +530,7 @@ notes_json(Run *run)
 static char *
 tables_json(Run *run)
 {
+	bool		compared = find_mode(run->order->mode)->compares;
 	StringInfoData json;
 	ListCell   *lc;
 
@@ -520,19 +539,21 @@ tables_json(Run *run)
 	{
 		RunTable   *table = (RunTable *) lfirst(lc);
 		const TableCounts *counts = &table->counts;
-		ApplyKind	apply = table->mapping->table->apply;
+		int64		rows_read = table->mapping->table->apply == APPLY_FILL ?
+			counts->inserted : run->counts.rows_read;
 
 		appendStringInfoString(&json, json.len ? ", " : "{");
 		escape_json(&json, slot_text(table->mapping->table->name));
-		appendStringInfo(&json, apply == APPLY_VERIFY ?
-						 ": {\"missing\": " INT64_FORMAT ", \"different\": " INT64_FORMAT
-						 ", \"extra\": " INT64_FORMAT ", \"rows_source\": " INT64_FORMAT
-						 ", \"rows_target\": " INT64_FORMAT "}" :
-						 ": {\"rows_inserted\": " INT64_FORMAT ", \"rows_updated\": " INT64_FORMAT
-						 ", \"rows_deleted\": " INT64_FORMAT ", \"rows_read\": " INT64_FORMAT "}",
-						 counts->inserted, counts->updated, counts->deleted,
-						 apply == APPLY_FILL ? counts->inserted : run->counts.rows_read,
-						 counts->rows);
+		if (compared)
+			appendStringInfo(&json, ": {\"rows_source\": " INT64_FORMAT ", \"rows_target\": " INT64_FORMAT
+							 ", \"missing\": " INT64_FORMAT ", \"extra\": " INT64_FORMAT
+							 ", \"different\": " INT64_FORMAT "}",
+							 rows_read, rows_read - counts->inserted + counts->deleted,
+							 counts->inserted, counts->deleted, counts->updated);
+		else
+			appendStringInfo(&json, ": {\"rows_read\": " INT64_FORMAT ", \"rows_inserted\": " INT64_FORMAT
+							 ", \"rows_updated\": " INT64_FORMAT ", \"rows_deleted\": " INT64_FORMAT "}",
+							 rows_read, counts->inserted, counts->updated, counts->deleted);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
@@ -561,7 +582,10 @@ run_succeeded(Run *run)
 	MemoryContextSwitchTo(run->context);
 	set_outcome(run, RUN_SUCCEEDED);
 	memset(&no_error, 0, sizeof(no_error));
-	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes);
+	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes,
+				run->position_from, run->position_to);
+	if (run->order->reset)
+		job_clear_reset(run->order->job);
 	if (lfsync_log_runs == LOG_RUNS_ALL)
 		ereport(LOG,
 				(errmsg("lfsync run " INT64_FORMAT " of %s to \"%s\": " INT64_FORMAT " rows",
@@ -583,6 +607,7 @@ run_order(Run *run)
 	(void) history_start(run->slot, run->order);
 	MemoryContextSwitchTo(run->context);
 
+	order_add_first_position(run->order);
 	open_target(run);
 	if (mode->before)
 		look_before(run, mode);
@@ -620,7 +645,7 @@ write_end(Run *run, RunStatus status, const RunError *error)
 		if (run->published)
 			run_succeeded(run);
 		else if (run->slot->run_id > 0)
-			history_end(run->slot, status, &run->counts, error, NULL);
+			history_end(run->slot, status, &run->counts, error, NULL, NULL, NULL);
 	}
 	PG_CATCH();
 	{

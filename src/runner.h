@@ -34,6 +34,9 @@ typedef struct Run
 	Disposition disposition;	/* what the writer found at the target ... */
 	List	   *states;			/* ... and of which tables (TargetState) */
 	List	   *tables;			/* of RunTable: set by prepare() */
+	uint32		image_cookie;	/* schema cookie of the last image */
+	int			smallest_batch; /* rows that batches were allowed to have, ... */
+	int			largest_batch;	/* ... where that adapts; 0: it did not */
 	FinishRequest finish;		/* filled in by the mode */
 	bool		published;		/* the writer has finished ... */
 	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */
@@ -56,6 +59,7 @@ typedef struct Run
 typedef struct SyncMode
 {
 	const char *name;
+	bool		compares;		/* what is there with the source, no more */
 	void		(*before) (Run *run);
 	void		(*prepare) (Run *run);
 	void		(*scan) (Run *run);
@@ -65,6 +69,7 @@ extern const SyncMode mode_full;
 extern const SyncMode mode_incremental;
 extern const SyncMode mode_merge;
 extern const SyncMode mode_verify;
+extern const SyncMode mode_repair;
 
 /* Registers a runner for a claimed slot; false if no worker is free. */
 extern bool runner_start(const SlotHandle *handle,
@@ -79,7 +84,10 @@ extern const TargetState *run_find_state(const Run *run, const char *table_name)
 /* Undoes a mode's prepare(). */
 extern void run_forget_tables(Run *run);
 
-/* The mode of this name; an error (22023) that lists them if there is none. */
+/* The mode of this name; NULL if there is none. */
 extern const SyncMode *find_mode(const char *name);
+
+/* An error (22023) that lists the modes that export, if this is none of them. */
+extern void check_export_mode(const char *name);
 
 #endif							/* LFSYNC_RUNNER_H */

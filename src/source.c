@@ -16,8 +16,11 @@
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_statistic.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -26,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "source.h"
 
 typedef struct RowReceiver
@@ -136,6 +140,43 @@ source_estimate(Source *source)
 	return rows;
 }
 
+static Query *
+source_query(const Source *source)
+{
+	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(source->plan));
+
+	return linitial_node(Query, plansource->query_list);
+}
+
+bool
+source_is_mutable(const Source *source)
+{
+	Query	   *query = source_query(source);
+
+	return query->hasSubLinks || contain_mutable_functions(query->jointree->quals) ||
+		contain_mutable_functions((Node *) query->targetList);
+}
+
+char *
+source_conditions(const Source *source)
+{
+	Query	   *query = source_query(source);
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	if (query->jointree->quals)
+		appendStringInfoString(&text, nodeToString(query->jointree->quals));
+	foreach(lc, query->targetList)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		if (!IsA(expr, Var))
+			appendStringInfoString(&text, nodeToString(expr));
+	}
+	return text.len > 0 ? text.data : NULL;
+}
+
 /* Below this nobody would miss an index. */
 #define SMALL_TABLE		10000	/* rows */
 
@@ -162,6 +203,18 @@ source_reads_all(Source *source)
 		ReleaseCachedPlan(plan, NULL);
 	}
 	return all;
+}
+
+void
+source_check_rights(Source *source)
+{
+	CachedPlan *plan = SPI_plan_get_cached_plan(source->plan);
+
+	if (plan == NULL)
+		elog(ERROR, "source %s has no plan", source->description);
+	check_plan_rights(linitial_node(PlannedStmt, plan->stmt_list));
+	/* a plan that is not saved has no resource owner */
+	ReleaseCachedPlan(plan, NULL);
 }
 
 static void

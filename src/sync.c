@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "sync.h"
@@ -35,38 +36,46 @@ sync_note(Run *run, const char *format,...)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-static bool
-same(const char *a, const char *b)
+bool
+sync_same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+void
+sync_check_owner(const Run *run, const TargetState *state)
+{
+	const RunIdentity *identity = &run->finish.identity;
+
+	if (strcmp(state->system_identifier, identity->system_identifier) != 0 ||
+		strcmp(state->database, identity->database) != 0 ||
+		!sync_same_text(state->job, identity->job))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
+						slot_text(state->table_name)),
+				 state->job ?
+				 errdetail("It belongs to job \"%s\" of database \"%s\", system identifier %s.",
+						   slot_text(state->job), slot_text(state->database),
+						   state->system_identifier) :
+				 errdetail("It belongs to database \"%s\", system identifier %s, without a job.",
+						   slot_text(state->database), state->system_identifier),
+				 errhint("Choose another file or \"table_name\", or take it over with lfsync_reset_job() or mode => 'full'.")));
 }
 
 bool
 sync_can_go_on(Run *run, const RunTable *table)
 {
 	const TargetState *state = table->state;
-	const RunIdentity *identity = &run->finish.identity;
 
 	if (run->disposition == DISPOSITION_BUILD || run->order->reset || state == NULL ||
 		strcmp(state->mode, "full") == 0)
 		return false;
-	if (strcmp(state->system_identifier, identity->system_identifier) != 0 ||
-		strcmp(state->database, identity->database) != 0 ||
-		!same(state->job, identity->job))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
-						state->table_name),
-				 state->job ?
-				 errdetail("It belongs to job \"%s\" of database \"%s\", system identifier %s.",
-						   state->job, state->database, state->system_identifier) :
-				 errdetail("It belongs to database \"%s\", system identifier %s, without a job.",
-						   state->database, state->system_identifier),
-				 errhint("Choose another file or \"table_name\", or take it over with lfsync_reset_job() or mode => 'full'.")));
-	if (!same(state->source, table->mapping->table->source))
+	sync_check_owner(run, state);
+	if (!sync_same_text(state->source, table->mapping->table->source))
 	{
 		sync_note(run, "table %s had another source (%s): it is loaded anew",
-				  state->table_name, state->source);
+				  slot_text(state->table_name), slot_text(state->source));
 		return false;
 	}
 	return true;
@@ -91,6 +100,45 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	return reply.altered;
 }
 
+const char *
+sync_position_lost(const Run *run, const RunTable *table, const Position *position,
+				   const char *basis)
+{
+	const TargetTable *target = table->mapping->table;
+
+	if (position->basis == NULL)
+		return "the position is lost";
+	if (position->timeline != (uint64) run->finish.identity.timeline)
+		return "the server is on another timeline: it was restored, or a standby was promoted";
+	if (strcmp(position->basis, basis) != 0 ||
+		!sync_same_text(table->state->fingerprint, target->fingerprint))
+		return "the structure of the source, or what the job makes of it, has changed";
+	if (position->merged)
+		return "the last full comparison was broken off";
+	return NULL;
+}
+
+void
+sync_end_prepare(Run *run)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *lc;
+
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+		TargetTable *target = table->mapping->table;
+
+		if (table->source == NULL)
+			continue;			/* what its rows become is said elsewhere */
+		sync_require_key(table, run->order->mode);
+		target->fingerprint = psprintf("%s-%s", target->fingerprint,
+									   options_fingerprint(&run->order->options,
+														   run->order->filter));
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
 void
 sync_end_table(Run *run, RunTable *table)
 {
@@ -106,12 +154,18 @@ sync_end_table(Run *run, RunTable *table)
 void
 sync_count_source(Run *run, RunTable *table, int64 rows)
 {
-	if (!table->mapping->table->adopted)
-		return;
 	if (rows < table->state->rows)
 		sync_note(run, "the source of table %s has " INT64_FORMAT " rows less than at the last run: an adopted table keeps what is gone there",
-				  table->state->table_name, table->state->rows - rows);
+				  slot_text(table->state->table_name), table->state->rows - rows);
 	table->mapping->table->rows = rows;
+}
+
+void
+sync_set_position(Run *run, RunTable *table, const Position *position)
+{
+	/* the end comes after the transaction that reads, and its memory */
+	table->mapping->table->position = MemoryContextStrdup(run->context,
+														  position_to_utf8(position));
 }
 
 void
@@ -125,23 +179,6 @@ sync_require_key(const RunTable *table, const char *mode)
 				 errhint("Give \"key_columns\" that tell the rows apart, add a primary key, or use mode \"full\".")));
 }
 
-ImageValue *
-copy_key_values(const ImageValue *values, int n)
-{
-	ImageValue *copy = palloc(n * sizeof(ImageValue));
-
-	memcpy(copy, values, n * sizeof(ImageValue));
-	for (int i = 0; i < n; i++)
-	{
-		if (copy[i].kind == IMAGE_TEXT || copy[i].kind == IMAGE_BLOB)
-		{
-			copy[i].u.data = palloc(copy[i].len + 1);
-			memcpy((char *) copy[i].u.data, values[i].u.data, copy[i].len);
-		}
-	}
-	return copy;
-}
-
 void
 kept_key_init(KeptKey *kept, int n, const int *columns)
 {
@@ -153,19 +190,29 @@ kept_key_init(KeptKey *kept, int n, const int *columns)
 												  ALLOCSET_SMALL_SIZES);
 }
 
+/* The context that is not in use takes the new key. */
 void
-kept_key_set(KeptKey *kept, const ImageValue *row)
+kept_key_keep(KeptKey *kept, const ImageValue *row)
 {
 	MemoryContext oldcontext;
-	ImageValue *values;
 
 	kept->current = 1 - kept->current;
 	MemoryContextReset(kept->contexts[kept->current]);
 	oldcontext = MemoryContextSwitchTo(kept->contexts[kept->current]);
-	values = palloc(kept->n * sizeof(ImageValue));
+	kept->values = palloc(kept->n * sizeof(ImageValue));
 	for (int i = 0; i < kept->n; i++)
-		values[i] = row[kept->columns[i]];
-	kept->values = copy_key_values(values, kept->n);
+	{
+		ImageValue *value = &kept->values[i];
+
+		*value = row[kept->columns ? kept->columns[i] : i];
+		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
+		{
+			char	   *copy = palloc(value->len + 1);
+
+			memcpy(copy, value->u.data, value->len);
+			value->u.data = copy;
+		}
+	}
 	MemoryContextSwitchTo(oldcontext);
 }
 

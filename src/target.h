@@ -85,9 +85,6 @@ extern const char *const target_columns_sql;
 /* False if it is missing; an error if it is not to the letter as we make it. */
 extern bool target_own_table_exists(sqlite3 *db, const char *name,
 									const char *sql);
-
-/* Is there anything to say of a table when a run ends? */
-extern bool target_has_news(const TargetTable *table);
 extern void target_write_bookkeeping(sqlite3 *db, const FinishRequest *request);
 
 /* Both return or raise what they find; notes are char *. */
@@ -206,6 +203,13 @@ extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 /* Applies a batch; image NULL: a range without rows. */
 extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
+
+/*
+ * Raises 55006 if somebody else has written the table since our last batch, if
+ * it is the one that batches arrived for last.  Under the write lock it stays
+ * true.
+ */
+extern void target_check_generation(sqlite3 *db, const TargetTable *table);
 
 /* Over all batches of this table so far. */
 extern void target_sync_counts(TableCounts *counts);

@@ -152,6 +152,7 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	bool		others;
 	char	   *encoding;
 
+	memset(reply, 0, sizeof(*reply));
 	/* a file that wants more memory than this to show its schema is no file */
 	sqlite3_hard_heap_limit64(EXAMINE_MEMORY);
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);

@@ -226,6 +226,8 @@ replace_tables(sqlite3 *db, const FinishRequest *request)
 
 		if (table->apply != APPLY_FILL)
 		{
+			if (table->position)
+				target_check_generation(db, table);
 			objects = lappend(objects, NIL);
 			continue;
 		}
@@ -260,7 +262,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		TargetTable *table = (TargetTable *) lfirst(lc);
 		char	   *hidden = hidden_name(table->name);
 
-		work = work || target_has_news(table);
+		work = work || table->apply == APPLY_FILL || table->position != NULL;
 		if (table->apply != APPLY_FILL)
 			continue;
 		if (options->check != CHECK_NONE)

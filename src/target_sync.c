@@ -469,6 +469,19 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  *-------------------------------------------------------------------------
  */
 
+void
+target_check_generation(sqlite3 *db, const TargetTable *table)
+{
+	if (synced.table == NULL || strcmp(synced.table->name, table->name) != 0)
+		return;
+	if (read_generation(db, synced.table) != synced.generation)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is being written by somebody else", synced.table->name),
+				 errdetail("Its generation in _lfsync_state is not the one that this run has written."),
+				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
+}
+
 /*
  * A transaction that holds the file's write lock, on the table as our last
  * batch has left it.
@@ -478,12 +491,7 @@ begin_batch(sqlite3 *db)
 {
 	written.inserted = written.updated = written.deleted = 0;
 	target_begin_write(db);
-	if (read_generation(db, synced.table) != synced.generation)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"%s\" is being written by somebody else", synced.table->name),
-				 errdetail("Its generation in _lfsync_state is not the one that this run has written."),
-				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
+	target_check_generation(db, synced.table);
 }
 
 /* Position and counts go with the rows. */
@@ -597,8 +605,7 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		sqlite3_reset(synced.compare);
 	}
 	synced.counts.inserted += missing;
-	/* others' rows have their place in an adopted table */
-	if (!synced.table->adopted)
+	if (end->range)
 		synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
@@ -616,7 +623,7 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 		begin_batch(db);
 		if (image)
 			write_rows(db, keyed);
-		if (end->range && !synced.table->adopted)
+		if (end->range)
 			delete_missing(db, end, nrows);
 		end_batch(db, end->position);
 	}

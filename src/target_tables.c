@@ -64,12 +64,6 @@ step_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
 	sqlite3_reset(stmt);
 }
 
-bool
-target_has_news(const TargetTable *table)
-{
-	return table->position != NULL || table->rows >= 0;
-}
-
 /* The rows of _lfsync_state and _lfsync_columns for the tables of a run. */
 void
 target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
@@ -97,8 +91,8 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
-		if (!target_has_news(table))
-			continue;
+		if (table->apply != APPLY_FILL && table->position == NULL)
+			continue;			/* it is as it was */
 		bind_text(forget, 1, table->name);
 		step_once(db, forget, what);
 

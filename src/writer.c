@@ -86,32 +86,9 @@ static void
 claim_file(void)
 {
 	int64		other = 0;
-	bool		taken = false;
 
-	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < run_slots->nslots; i++)
-	{
-		RunSlot    *slot = &run_slots->slots[i];
-
-		if (slot != writer.slot && slot->claimed[0] != '\0' &&
-			slot->claimed_dev == writer.target.dirstat.st_dev &&
-			slot->claimed_ino == writer.target.dirstat.st_ino &&
-			strcmp(slot->claimed, writer.target.name) == 0)
-		{
-			taken = true;
-			other = slot->run_id;
-		}
-	}
-	if (!taken)
-	{
-		strlcpy(writer.slot->claimed, writer.target.name,
-				sizeof(writer.slot->claimed));
-		writer.slot->claimed_dev = writer.target.dirstat.st_dev;
-		writer.slot->claimed_ino = writer.target.dirstat.st_ino;
-	}
-	LWLockRelease(run_slots->lock);
-
-	if (taken)
+	if (!slot_claim_file(writer.slot, writer.target.dirstat.st_dev,
+						 writer.target.dirstat.st_ino, writer.target.name, &other))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("file \"%s\" is being written by another run",
@@ -140,6 +117,13 @@ handle_open(StringInfo message)
 	reply.disposition = DISPOSITION_BUILD;
 	if (writer.target.exists)
 		target_examine(&writer.target, &writer.request, &reply);
+	else if (writer.request.keep)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("file \"%s\" does not exist", writer.target.path),
+				 errhint("Run the job first.")));
+	if (writer.request.keep)
+		reply.disposition = DISPOSITION_IN_PLACE;
 	writer.disposition = reply.disposition;
 	if (reply.disposition == DISPOSITION_IN_PLACE &&
 		path_is_network(&writer.target))
@@ -331,9 +315,9 @@ handle_finish(StringInfo message)
 					 errmsg("file \"%s\" was replaced or removed by somebody else during the run",
 							writer.target.path),
 					 errhint("Run again.")));
+		reply.notes = target_swap(writer.db, &writer.request.options, &request);
 		if (writer.table->apply != APPLY_FILL)
 			target_end_sync(writer.db);
-		reply.notes = target_swap(writer.db, &writer.request.options, &request);
 		target_close(writer.db);
 		writer.db = NULL;
 	}

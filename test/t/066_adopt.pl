@@ -218,6 +218,24 @@ subtest 'rights' => sub {
 	is(state('owner'), 'alice', 'belongs to who adopts a table');
 };
 
+subtest 'a job' => sub {
+	make();
+	$t->sql(q(SELECT lfsync_add_job('j', 'music_scrobble_records', 'a.db', mode => 'incremental', table_name => 'music_listen',
+		options => '{"existing_table": "adopt"}')));
+	my $verify = q(SELECT rows_source, missing, extra, different FROM lfsync_verify('j'));
+	$t->fails($verify, '55000', qr/holds no table of this job/, 'nothing to verify yet');
+	is($t->sql(q(SELECT rows_inserted FROM lfsync_export('j'))), 5000, 'fills');
+	is($t->sql($verify), '5000|0|0|0', 'verified: rows of theirs are not too many');
+	sqlite($file, q(DELETE FROM music_listen WHERE id = 5; UPDATE music_listen SET artist = 'ARTIST 6' WHERE id = 6));
+	is($t->sql($verify), '5000|1|0|1', 'somebody has changed rows');
+	is($t->sql($verify =~ s/'j'/'j', true/r), '5000|1|0|1', 'mended');
+	same_text(rows(), source(), 'rows');
+	is(sqlite($file, 'SELECT count(*) FROM music_listen'), 5002, 'and theirs');
+	is($t->sql(q(SELECT rows_read FROM lfsync_export('j'))), 0, 'the next run goes on');
+	$t->fails(q(SELECT lfsync_drop_job('j', true)), '55000', qr/not this job's alone/, 'its file is not the job\'s');
+	$t->sql(q(SELECT lfsync_drop_job('j')));
+};
+
 subtest 'with a table of ours' => sub {
 	make();
 	$t->sql(q(CREATE TABLE friends2 (id int PRIMARY KEY); INSERT INTO friends2 VALUES (1);
@@ -228,7 +246,10 @@ subtest 'with a table of ours' => sub {
 		INSERT INTO music_listen SELECT * FROM music_scrobble_records));
 	is($t->sql(q(SELECT rows_inserted FROM lfsync_export_tables('{friends2,music_listen}', 'a.db', '{"existing_table": "adopt"}'))), 5001, 'both');
 	same_text(rows(), source(), 'rows');
-	is(sqlite($file, 'SELECT table_name, rows, adopted FROM _lfsync_state ORDER BY 1; SELECT * FROM friends2'), "friends2|1|0\nmusic_listen|5000|1\n1", 'states');
+	my $states = "friends2|1|0\nmusic_listen|5000|1\n1";
+	is(sqlite($file, 'SELECT table_name, rows, adopted FROM _lfsync_state ORDER BY 1; SELECT * FROM friends2'), $states, 'states');
+	$t->sql(q(SELECT lfsync_export_tables('{music_listen,friends2}', 'a.db', '{"existing_table": "adopt"}')));
+	is(sqlite($file, 'SELECT table_name, rows, adopted FROM _lfsync_state ORDER BY 1; SELECT * FROM friends2'), $states, 'in another order');
 	$t->sql('DROP TABLE friends2, music_listen');
 };
 

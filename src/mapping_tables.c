@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * mapping_tables.c
+ *	  A mapping's tables over the columns of a source.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/plancache.h"
+
+#include "mapping_parts.h"
+
+/*-------------------------------------------------------------------------
+ * One column
+ *-------------------------------------------------------------------------
+ */
+
+/* Says where in the json an expression is that PostgreSQL does not like. */
+static void
+expression_context(void *arg)
+{
+	const MappedColumn *column = (const MappedColumn *) arg;
+	int			position = geterrposition();
+
+	/* it counts from the expression's start, and not the statement's */
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(column->expression);
+	}
+	errcontext("%s", column->path);
+}
+
+/* The type of an expression over one row. */
+static void
+prepare_expression(ColumnInfo *info, const MappedColumn *column, const SourceInfo *source)
+{
+	Source	   *prepared = source_prepare(source->relid, source->description,
+										  psprintf("SELECT %s FROM %s", info->sql, source->from));
+	CachedPlanSource *plansource = linitial(SPI_plan_get_plan_sources(prepared->plan));
+	Query	   *query = linitial_node(Query, plansource->query_list);
+
+	if (query->hasAggs || query->hasWindowFuncs || query->hasTargetSRFs)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is about more than one row", column->path),
+				 errdetail("Aggregates, window functions and functions that return sets are not possible in a mapping."),
+				 errhint("Export a view or a query that does it.")));
+	info->typid = prepared->columns[0].typid;
+	info->typmod = prepared->columns[0].typmod;
+}
+
+static void
+map_expression(ColumnInfo *info, const MappedColumn *column, const SourceInfo *source)
+{
+	ErrorContextCallback callback;
+
+	callback.callback = expression_context;
+	callback.arg = unconstify(MappedColumn *, column);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	if (!mapping_is_one_expression(column->expression))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("%s must be one expression", column->path)));
+	/* a comment at its end must not take the parenthesis with it */
+	info->sql = psprintf("(%s\n)", column->expression);
+	info->is_expression = true;
+	prepare_expression(info, column, source);
+	error_context_stack = callback.previous;
+}
+
+/* The surrogate key of another table's row: the writer knows it. */
+static void
+map_reference(ColumnInfo *info, const MappedColumn *column)
+{
+	info->references = column->references;
+	info->sql = "NULL::pg_catalog.int8";
+	info->is_expression = true;
+	info->typid = INT8OID;
+	info->typmod = -1;
+}
+
+static void
+map_one_column(ColumnInfo *info, const MappedColumn *column, const SourceInfo *source)
+{
+	memset(info, 0, sizeof(*info));
+	if (column->references)
+		map_reference(info, column);
+	else if (column->expression)
+		map_expression(info, column, source);
+	else
+	{
+		int			found = column_by_name(source->columns, source->ncolumns, column->source);
+
+		if (found < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("%s: column \"%s\" does not exist in %s", column->path,
+							column->source, source->description),
+					 errdetail("Its columns are: %s.",
+							   column_list(source->columns, source->ncolumns)),
+					 errhint("Write the name as it is there, upper and lower case too.")));
+		*info = source->columns[found];
+	}
+	info->name = column->name;
+}
+
+static ColumnInfo *
+map_table_columns(const MappedTable *table, const SourceInfo *source)
+{
+	ColumnInfo *columns = palloc0(list_length(table->columns) * sizeof(ColumnInfo));
+	ListCell   *lc;
+
+	foreach(lc, table->columns)
+		map_one_column(&columns[foreach_current_index(lc)],
+					   (MappedColumn *) lfirst(lc), source);
+	return columns;
+}
+
+/*-------------------------------------------------------------------------
+ * Keys
+ *-------------------------------------------------------------------------
+ */
+
+/* The columns that argument "key_columns" names; NIL if one is not mapped. */
+static List *
+mapped_key_columns(const ColumnInfo *columns, int ncolumns, const SourceInfo *source,
+				   const SyncOrder *order)
+{
+	List	   *key = NIL;
+	ListCell   *lc;
+
+	foreach(lc, order->key_columns)
+	{
+		const char *sql = quote_identifier((char *) lfirst(lc));
+		int			found = -1;
+
+		if (column_by_name(source->columns, source->ncolumns, (char *) lfirst(lc)) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("key column \"%s\" does not exist in the source", (char *) lfirst(lc)),
+					 errdetail("Its columns are: %s.",
+							   column_list(source->columns, source->ncolumns))));
+		for (int i = 0; i < ncolumns && found < 0; i++)
+		{
+			if (!columns[i].is_expression && strcmp(columns[i].sql, sql) == 0)
+				found = i;
+		}
+		if (found < 0)
+			return NIL;
+		key = list_append_unique_int(key, found);
+	}
+	return key;
+}
+
+/* Do these columns tell the rows of the source apart? */
+static bool
+is_source_key(List *key, const ColumnInfo *columns, int ncolumns,
+			  const SourceInfo *source, const SyncOrder *order)
+{
+	List	   *attnums = NIL;
+	ListCell   *lc;
+
+	if (order->key_columns != NIL)
+	{
+		List	   *given = mapped_key_columns(columns, ncolumns, source, order);
+
+		return given != NIL && list_length(given) == list_length(key) &&
+			list_difference_int(given, key) == NIL;
+	}
+	if (source->rel == NULL)
+		return false;
+	foreach(lc, key)
+	{
+		AttrNumber	attnum = columns[lfirst_int(lc)].attnum;
+
+		if (attnum == 0)
+			return false;
+		attnums = lappend_int(attnums, attnum);
+	}
+	return columns_are_unique(source->rel, attnums);
+}
+
+/*-------------------------------------------------------------------------
+ * All of it
+ *-------------------------------------------------------------------------
+ */
+
+/* The number of a column of the SELECT, which is added if it is not there. */
+static int
+select_column(TablesInfo *tables, const ColumnInfo *column)
+{
+	for (int i = 0; i < tables->ncolumns; i++)
+	{
+		if (!tables->columns[i].references && strcmp(tables->columns[i].sql, column->sql) == 0)
+			return i;
+	}
+	tables->columns = repalloc(tables->columns,
+							   (tables->ncolumns + 1) * sizeof(ColumnInfo));
+	tables->columns[tables->ncolumns] = *column;
+	return tables->ncolumns++;
+}
+
+/* Cursor columns are read, whether or not a table has them. */
+static void
+select_cursor(TablesInfo *tables, const SourceInfo *source, const SyncOrder *order)
+{
+	ListCell   *lc;
+
+	foreach(lc, order->cursor_columns)
+	{
+		int			found = column_by_name(source->columns, source->ncolumns,
+										   (char *) lfirst(lc));
+
+		if (found >= 0)			/* else the mode says what is wrong */
+			(void) select_column(tables, &source->columns[found]);
+	}
+}
+
+TablesInfo *
+map_tables(const SourceInfo *source, const MappedTables *mapped,
+		   const SyncOrder *order)
+{
+	TablesInfo *tables = palloc0(sizeof(TablesInfo));
+	MappedTable *table = linitial(mapped->tables);
+
+	if (list_length(mapped->tables) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a mapping to several tables is not supported yet")));
+	tables->rows = table;
+	tables->columns = map_table_columns(table, source);
+	tables->ncolumns = tables->nrow_columns = list_length(table->columns);
+	tables->key = table->key;
+	if (tables->key == NIL)
+		tables->key = mapped_key_columns(tables->columns, tables->ncolumns, source, order);
+	(void) is_source_key;
+	select_cursor(tables, source, order);
+	return tables;
+}
