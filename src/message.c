@@ -119,6 +119,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_int(message, table->strict);
 	message_put_int(message, table->auto_index);
 	message_put_int(message, table->apply);
+	message_put_int(message, table->adopted);
 	message_put_int(message, table->ncolumns);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
@@ -127,6 +128,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, table->columns[i].source_type);
 		message_put_text(message, table->columns[i].expression);
 		message_put_text(message, table->columns[i].comment);
+		message_put_int(message, table->columns[i].never_number);
 	}
 	message_put_int(message, table->nkeys);
 	message_put_bytes(message, table->keys, table->nkeys * sizeof(int));
@@ -158,6 +160,7 @@ message_get_table(StringInfo message)
 	table->strict = message_get_int(message) != 0;
 	table->auto_index = message_get_int(message) != 0;
 	table->apply = (ApplyKind) message_get_int(message);
+	table->adopted = message_get_int(message) != 0;
 	table->ncolumns = (int) message_get_int(message);
 	table->columns = palloc0(table->ncolumns * sizeof(TargetColumn));
 	for (int i = 0; i < table->ncolumns; i++)
@@ -167,6 +170,7 @@ message_get_table(StringInfo message)
 		table->columns[i].source_type = message_get_text(message);
 		table->columns[i].expression = message_get_text(message);
 		table->columns[i].comment = message_get_text(message);
+		table->columns[i].never_number = message_get_int(message) != 0;
 	}
 	table->nkeys = (int) message_get_int(message);
 	table->keys = palloc(table->nkeys * sizeof(int));
@@ -234,6 +238,7 @@ message_put_opened(StringInfo message, const OpenReply *reply)
 		message_put_text(message, state->database);
 		message_put_text(message, state->position);
 		message_put_int(message, state->rows);
+		message_put_int(message, state->adopted);
 	}
 }
 
@@ -260,6 +265,7 @@ message_get_opened(StringInfo message, OpenReply *reply)
 		state->database = message_get_text(message);
 		state->position = message_get_text(message);
 		state->rows = message_get_int(message);
+		state->adopted = message_get_int(message) != 0;
 		reply->states = lappend(reply->states, state);
 	}
 }

@@ -408,8 +408,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.table = table;
 	scan.batch = batch_create(run);
 	scan.position = position;
-	scan.ranges = target->apply == APPLY_VERIFY ||
-		run->order->options.deletes == DELETES_AUTO;
+	scan.ranges = !target->adopted &&
+		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
 	stored_options = &run->order->options;
 
 	if (can_resume(table, position))
@@ -439,7 +439,9 @@ merge_table(Run *run, RunTable *table, Position *position)
 	sync_end_table(run, table);
 
 	/* both sides are the same now, whoever wrote into the file before */
-	if (scan.ranges && target->apply == APPLY_SYNC)
+	if (target->apply == APPLY_SYNC && target->adopted)
+		sync_count_source(run, table, run->counts.rows_read - read_before);
+	else if (target->apply == APPLY_SYNC && scan.ranges)
 		target->rows = run->counts.rows_read - read_before;
 	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
 		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
@@ -495,7 +497,8 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
-	if (table->state == NULL)
+	/* one that is still to be adopted names no source */
+	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the file holds no table of this job"),

@@ -154,6 +154,15 @@ sync_end_table(Run *run, RunTable *table)
 }
 
 void
+sync_count_source(Run *run, RunTable *table, int64 rows)
+{
+	if (rows < table->state->rows)
+		sync_note(run, "the source of table %s has " INT64_FORMAT " rows less than at the last run: an adopted table keeps what is gone there",
+				  slot_text(table->state->table_name), table->state->rows - rows);
+	table->mapping->table->rows = rows;
+}
+
+void
 sync_set_position(Run *run, RunTable *table, const Position *position)
 {
 	/* the end comes after the transaction that reads, and its memory */

@@ -30,6 +30,12 @@ extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 /* What the table has come to; adds to the run's counts. */
 extern void sync_end_table(Run *run, RunTable *table);
 
+/*
+ * The source of an adopted table has so many rows.  They are what counts there:
+ * its own number says nothing, since it holds others' rows, and keeps ours.
+ */
+extern void sync_count_source(Run *run, RunTable *table, int64 rows);
+
 /* Where the run leaves off, committed at its end. */
 extern void sync_set_position(Run *run, RunTable *table, const Position *position);
 

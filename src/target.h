@@ -122,6 +122,11 @@ extern void target_record_indexes(sqlite3 *db, const char *table_name, List *obj
 extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
 									List *objects);
 
+/* target_adopt.c */
+
+/* Raises what keeps a table that somebody else made from being written to. */
+extern void target_check_adopted(sqlite3 *db, const TargetTable *table);
+
 /* target_examine.c */
 
 /*
@@ -131,8 +136,12 @@ extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
-/* The same for one table, once more in the transaction that replaces it. */
-extern void target_examine_table(sqlite3 *db, const char *name, bool have_state);
+/*
+ * The same for one table, once more in the transaction that replaces it.  True
+ * if it is there, and somebody else has made it.
+ */
+extern bool target_examine_table(sqlite3 *db, const char *name, bool have_state,
+								 ExistingTable existing);
 
 /*
  * Has somebody made or dropped a table or the like since target_examine()?  It
@@ -208,10 +217,11 @@ extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
 /*
- * Raises 55006 if somebody else has written the table since our last batch.
- * Under the write lock it stays true.
+ * Raises 55006 if somebody else has written the table since our last batch, if
+ * it is the one that batches arrived for last.  Under the write lock it stays
+ * true.
  */
-extern void target_check_generation(sqlite3 *db);
+extern void target_check_generation(sqlite3 *db, const TargetTable *table);
 
 /* Over all batches of this table so far. */
 extern void target_sync_counts(TableCounts *counts);

@@ -227,12 +227,12 @@ replace_tables(sqlite3 *db, const FinishRequest *request)
 		if (table->apply != APPLY_FILL)
 		{
 			if (table->position)
-				target_check_generation(db);
+				target_check_generation(db, table);
 			objects = lappend(objects, NIL);
 			continue;
 		}
 		/* somebody may have made one of this name in the meantime */
-		target_examine_table(db, table->name, true);
+		(void) target_examine_table(db, table->name, true, EXISTING_OWN);
 		objects = lappend(objects, target_user_objects(db, table->name));
 		/* legacy_alter_table is on: views that name the table stay as they are */
 		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",

@@ -72,49 +72,75 @@ is_key(const TargetTable *table, int column)
 	return false;
 }
 
-/* "a", "b" of the columns wanted, each behind a prefix. */
+/*
+ * A column's name where it is compared.  In an adopted table it may compare
+ * otherwise than byte by byte, and would hide an update from us.
+ */
 static char *
-column_list(const TargetTable *table, bool keys, bool others, const char *prefix)
+compared(const TargetTable *table, int column)
+{
+	const TargetColumn *c = &table->columns[column];
+	bool		collated = table->adopted && strcmp(c->sqlite_type, "TEXT") == 0;
+
+	return psprintf("%s%s", message_quote_name(c->name), collated ? " COLLATE BINARY" : "");
+}
+
+/* "a", "b" of the key, in its order. */
+static char *
+key_list(const TargetTable *table)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	if (keys && !others)
-	{
-		/* in the key's order */
-		for (int i = 0; i < table->nkeys; i++)
-			appendStringInfo(&list, "%s%s%s", i ? ", " : "", prefix,
-							 message_quote_name(table->columns[table->keys[i]].name));
-		return list.data;
-	}
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", compared(table, table->keys[i]));
+	return list.data;
+}
+
+static char *
+all_list(const TargetTable *table)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", message_quote_name(table->columns[i].name));
+	return list.data;
+}
+
+/* Columns beside the key, each behind a prefix; empty if there are none. */
+static char *
+other_list(const TargetTable *table, const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		if (is_key(table, i) ? keys : others)
-			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix,
-							 message_quote_name(table->columns[i].name));
+		if (!is_key(table, i))
+			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, compared(table, i));
 	}
 	return list.data;
 }
 
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
- * parser takes ON for a join's.
+ * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
+ * constraints may say, such as to replace other rows.
  */
 static char *
 upsert_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *columns = column_list(table, true, true, "");
-	char	   *others = column_list(table, false, true, "");
+	char	   *columns = all_list(table);
 	bool		first = true;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
+	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
 					 "WHERE true ON CONFLICT (%s) DO ",
 					 message_quote_name(table->name), columns, columns,
-					 message_quote_name(table->name),
-					 column_list(table, true, false, ""));
-	if (others[0] == '\0')
+					 message_quote_name(table->name), key_list(table));
+	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
 		return sql.data;
@@ -131,8 +157,7 @@ upsert_sql(const TargetTable *table)
 		first = false;
 	}
 	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
-					 column_list(table, false, true, "old."),
-					 column_list(table, false, true, "excluded."));
+					 other_list(table, "old."), other_list(table, "excluded."));
 	return sql.data;
 }
 
@@ -141,25 +166,21 @@ static char *
 compare_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *others = column_list(table, false, true, "");
 	const char *key = message_quote_name(table->columns[table->keys[0]].name);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
-	if (others[0] == '\0')
+	if (table->nkeys == table->ncolumns)
 		appendStringInfoString(&sql, "0");
 	else
 		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
-						 column_list(table, false, true, "old."),
-						 column_list(table, false, true, "new."));
+						 other_list(table, "old."), other_list(table, "new."));
 	appendStringInfo(&sql, " FROM image.%s AS new LEFT JOIN main.%s AS old ON ",
 					 message_quote_name(table->name), message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
-	{
-		const char *name = message_quote_name(table->columns[table->keys[i]].name);
-
-		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "", name, name);
-	}
+		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
+						 compared(table, table->keys[i]),
+						 message_quote_name(table->columns[table->keys[i]].name));
 	return sql.data;
 }
 
@@ -169,7 +190,7 @@ range_condition(const TargetTable *table, const BatchEnd *end)
 {
 	StringInfoData sql;
 	StringInfoData parameters;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 
 	initStringInfo(&parameters);
 	for (int i = 0; i < table->nkeys; i++)
@@ -425,7 +446,9 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 	written.table_name = table->name;
 	sqlite3_update_hook(db, count_row, NULL);
 
-	if (table->apply == APPLY_VERIFY)
+	if (table->adopted)
+		target_check_adopted(db, table);
+	else if (table->apply == APPLY_VERIFY)
 		(void) fit_columns(db, table, options, &reply->notes);
 	else
 	{
@@ -448,8 +471,10 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  */
 
 void
-target_check_generation(sqlite3 *db)
+target_check_generation(sqlite3 *db, const TargetTable *table)
 {
+	if (synced.table == NULL || strcmp(synced.table->name, table->name) != 0)
+		return;
 	if (read_generation(db, synced.table) != synced.generation)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -467,22 +492,15 @@ begin_batch(sqlite3 *db)
 {
 	written.inserted = written.updated = written.deleted = 0;
 	target_begin_write(db);
-	target_check_generation(db);
+	target_check_generation(db, synced.table);
 }
 
-/* Position and counts go with the rows; nothing written, nothing committed. */
+/* Position and counts go with the rows. */
 static void
-end_batch(sqlite3 *db, const char *position)
+write_state(sqlite3 *db, const char *position)
 {
 	static const char what[] = "writing the position";
 
-	if (written.inserted + written.updated + written.deleted == 0)
-	{
-		target_run(db, "ROLLBACK", "letting go of the file");
-		target_lock_taken();
-		return;
-	}
-	synced.counts.rows += written.inserted - written.deleted;
 	if (synced.state == NULL)
 		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = ?1, rows = ?2, "
 									  "position = coalesce(?3, position), "
@@ -496,6 +514,22 @@ end_batch(sqlite3 *db, const char *position)
 		sqlite3_bind_null(synced.state, 3);
 	sqlite3_bind_text(synced.state, 4, synced.table->name, -1, SQLITE_STATIC);
 	step_done(db, synced.state, what);
+}
+
+/* Nothing written, nothing committed. */
+static void
+end_batch(sqlite3 *db, const char *position)
+{
+	if (written.inserted + written.updated + written.deleted == 0)
+	{
+		target_run(db, "ROLLBACK", "letting go of the file");
+		target_lock_taken();
+		return;
+	}
+	synced.counts.rows += written.inserted - written.deleted;
+	/* an adopted table has no state before its first run has ended */
+	if (synced.generation >= 0)
+		write_state(db, position);
 	target_commit(db);
 	synced.counts.inserted += written.inserted;
 	synced.counts.updated += written.updated;
@@ -538,7 +572,7 @@ static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 {
 	const TargetTable *table = synced.table;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 	char	   *others;
 
 	if (count_range(db, table, end) == nrows)
@@ -572,7 +606,8 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		sqlite3_reset(synced.compare);
 	}
 	synced.counts.inserted += missing;
-	synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
+	if (end->range)
+		synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
 void
