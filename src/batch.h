@@ -8,7 +8,7 @@
 #ifndef LFSYNC_BATCH_H
 #define LFSYNC_BATCH_H
 
-#include "mapping.h"
+#include "dictionary.h"
 #include "runner.h"
 
 typedef enum BatchForm
@@ -33,6 +33,9 @@ struct Batch
 	const Source *source;
 	const Mapping *mapping;
 	BatchForm	form;
+	Dictionary *dictionary;		/* of what the rows refer to, or NULL */
+	int			nentries;		/* tables of an image */
+	ImageSchemaEntry *entries;
 	BatchDescribe describe;		/* NULL in a table that is filled */
 	void	   *arg;
 	int			nrows;			/* in the image being built */

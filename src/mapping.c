@@ -17,6 +17,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -28,6 +29,9 @@
 #include "image.h"
 #include "lfsync.h"
 #include "mapping_parts.h"
+
+/* Where there are rows only in images: no table of a target is called so. */
+#define ROWLESS_NAME	LFSYNC_TABLE_PREFIX "rows"
 
 char *
 mapping_to_utf8(const char *text)
@@ -141,7 +145,7 @@ column_list(const ColumnInfo *columns, int ncolumns)
  * order or what they come from changes it.
  */
 static char *
-fingerprint(const ColumnInfo *columns, int ncolumns, List *others)
+fingerprint(const ColumnInfo *columns, int ncolumns, List *natural, List *dimensions)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -159,8 +163,10 @@ fingerprint(const ColumnInfo *columns, int ncolumns, List *others)
 			appendStringInfo(&buf, "=%s;", columns[i].references ?
 							 columns[i].references->name : columns[i].sql);
 	}
-	foreach(lc, others)
-		appendStringInfo(&buf, "%s;", ((MappingDimension *) lfirst(lc))->table->fingerprint);
+	foreach(lc, natural)
+		appendStringInfo(&buf, "%d;", lfirst_int(lc));
+	foreach(lc, dimensions)
+		appendStringInfo(&buf, "%s;", ((TargetTable *) lfirst(lc))->fingerprint);
 	return psprintf("%016llx",
 					(unsigned long long) DatumGetUInt64(hash_any_extended((unsigned char *) buf.data,
 																		  buf.len, 0)));
@@ -302,9 +308,12 @@ given_key(const ColumnInfo *columns, int ncolumns, List *key_columns)
 	return key;
 }
 
-/* Indexes that a mapping asks for, named after table and columns. */
+/*
+ * Indexes that a mapping asks for, named after table and columns.  "first" is
+ * the number of the mapping's first column in the table.
+ */
 static void
-map_given_indexes(TargetTable *table, List *indexes)
+map_given_indexes(TargetTable *table, List *indexes, int first)
 {
 	ListCell   *lc;
 
@@ -320,7 +329,7 @@ map_given_indexes(TargetTable *table, List *indexes)
 		appendStringInfoString(&name, table->name);
 		foreach(column, (List *) lfirst(lc))
 		{
-			const char *column_name = table->columns[lfirst_int(column)].name;
+			const char *column_name = table->columns[lfirst_int(column) + first].name;
 
 			appendStringInfo(&name, "_%s", column_name);
 			appendStringInfo(&columns, "%s%s", columns.len ? ", " : "",
@@ -522,6 +531,157 @@ has_own_order(const SourceInfo *source)
 		!mapping_is_inherited(source->relid);
 }
 
+/* Is a column of a dimension part of its natural key? */
+static bool
+is_natural(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nnatural; i++)
+	{
+		if (table->natural[i] == column)
+			return true;
+	}
+	return false;
+}
+
+/* The dimensions that columns refer to, by number. */
+static int *
+find_parents(const ColumnInfo *columns, int ncolumns, const TablesInfo *tables, int offset)
+{
+	int		   *parents = palloc((ncolumns + offset) * sizeof(int));
+	ListCell   *lc;
+
+	for (int i = 0; i < offset; i++)
+		parents[i] = -1;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		parents[i + offset] = -1;
+		foreach(lc, tables->dimensions)
+		{
+			if (columns[i].references &&
+				((DimensionInfo *) lfirst(lc))->mapped == columns[i].references)
+				parents[i + offset] = foreach_current_index(lc);
+		}
+	}
+	return parents;
+}
+
+static List *
+reference_clauses(const TargetTable *table, const TablesInfo *tables, const SyncOrder *order)
+{
+	List	   *clauses = NIL;
+
+	for (int i = 0; i < table->ncolumns && order->options.foreign_keys; i++)
+	{
+		DimensionInfo *parent;
+
+		if (table->parents[i] < 0)
+			continue;
+		parent = list_nth(tables->dimensions, table->parents[i]);
+		clauses = lappend(clauses,
+						  psprintf("FOREIGN KEY (%s) REFERENCES %s (%s)",
+								   message_quote_name(table->columns[i].name),
+								   message_quote_name(mapping_to_utf8(parent->mapped->name)),
+								   message_quote_name(MAPPING_SURROGATE_KEY)));
+	}
+	return clauses;
+}
+
+/* A table of rows that the source's rows share. */
+static MappingDimension *
+map_dimension(const DimensionInfo *info, const TablesInfo *tables,
+			  const SourceInfo *source, const SyncOrder *order)
+{
+	MappingDimension *dimension = palloc0(sizeof(MappingDimension));
+	TargetTable *table = palloc0(sizeof(TargetTable));
+	int			ncolumns = info->ncolumns + 1;
+	bool	   *not_null = palloc0(ncolumns * sizeof(bool));
+	const char *note;
+	List	   *constraints;
+	ListCell   *lc;
+
+	dimension->table = table;
+	dimension->inputs = palloc(ncolumns * sizeof(int));
+	dimension->inputs[0] = -1;
+	memcpy(dimension->inputs + 1, info->inputs, info->ncolumns * sizeof(int));
+
+	table->name = mapping_to_utf8(info->mapped->name);
+	table->source = mapping_to_utf8(source->description);
+	table->strict = order->options.strict;
+	table->ncolumns = ncolumns;
+	table->columns = palloc0(ncolumns * sizeof(TargetColumn));
+	table->columns[0].name = MAPPING_SURROGATE_KEY;
+	table->columns[0].sqlite_type = "INTEGER";
+	table->columns[0].source_type = "bigint";
+	table->columns[0].expression = "surrogate key";
+	for (int i = 0; i < info->ncolumns; i++)
+		map_column(&table->columns[i + 1], &info->columns[i], &order->options,
+				   &not_null[i + 1], &note);
+	memset(not_null, 0, ncolumns * sizeof(bool));
+	table->nkeys = 1;
+	table->keys = palloc0(sizeof(int));
+	table->parents = find_parents(info->columns, info->ncolumns, tables, 1);
+	table->natural = palloc(list_length(info->mapped->key) * sizeof(int));
+	foreach(lc, info->mapped->key)
+		table->natural[table->nnatural++] = lfirst_int(lc) + 1;
+	for (int i = 1; i < ncolumns; i++)
+	{
+		if (!is_natural(table, i))
+			dimension->has_values = true;
+		else if (table->parents[i] < 0)
+			not_null[i] = true;
+	}
+	map_given_indexes(table, info->mapped->indexes, 1);
+
+	dimension->image_sql = psprintf("CREATE TABLE %s (%s)", message_quote_name(table->name),
+									bare_columns(table, 1));
+	constraints = list_make1(psprintf("UNIQUE (%s)",
+									  quoted_columns(table, table->natural, table->nnatural)));
+	constraints = list_concat(constraints, reference_clauses(table, tables, order));
+	table->body = with_constraints(typed_columns(table, not_null, 0), constraints);
+	table->fingerprint = fingerprint(info->columns, info->ncolumns, info->mapped->key, NIL);
+	return dimension;
+}
+
+/*
+ * The order in which rows are read.  Pages are built in rowid order; where rows
+ * may disagree on a value, that of the highest key wins, and so comes last.
+ */
+static char *
+row_order(const Mapping *mapping, const TablesInfo *tables, const SourceInfo *source)
+{
+	List	   *keys = NIL;
+	bool		disagree = false;
+	StringInfoData order;
+	ListCell   *lc;
+
+	if (mapping->rowid_column >= 0)
+		return psprintf("%d", mapping->rowid_column + 1);
+	foreach(lc, mapping->dimensions)
+		disagree = disagree || ((MappingDimension *) lfirst(lc))->has_values;
+	if (!disagree)
+		return NULL;
+
+	for (int i = 0; i < mapping->table->nkeys; i++)
+		keys = lappend(keys, &tables->columns[mapping->table->keys[i]]);
+	if (keys == NIL && source->rel)
+	{
+		foreach(lc, primary_key_columns(source->rel))
+			keys = lappend(keys, &source->columns[column_by_attnum(source->columns, source->ncolumns,
+																   lfirst_int(lc))]);
+	}
+	initStringInfo(&order);
+	foreach(lc, keys)
+	{
+		ColumnInfo *column = (ColumnInfo *) lfirst(lc);
+		Oid			type = getBaseType(column->typid);
+
+		appendStringInfo(&order, "%s%s%s", order.len ? ", " : "", column->sql,
+						 type == TEXTOID || type == VARCHAROID ?
+						 " COLLATE pg_catalog.\"C\"" : "");
+	}
+	return order.len ? order.data : NULL;
+}
+
 /* The source's columns as they are, or as a mapping has them. */
 static Mapping *
 map_source(const SourceInfo *source, const char *table_name, const SyncOrder *order)
@@ -530,7 +690,9 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	.columns = source->columns};
 	TablesInfo *tables = &plain;
 	Mapping    *mapping;
+	TargetTable *table;
 	List	   *foreign_keys = NIL;
+	ListCell   *lc;
 
 	if (source->ncolumns == 0)
 		ereport(ERROR,
@@ -541,25 +703,36 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	if (order->mapping)
 	{
 		tables = map_tables(source, mapping_parse(order->mapping), order);
-		table_name = tables->rows->name;
+		table_name = tables->rows ? tables->rows->name : ROWLESS_NAME;
 	}
 	mapping = map_columns(tables->columns, tables->nrow_columns, tables->ncolumns,
 						  table_name, source->description, &order->options);
-	mapping->table->fingerprint = fingerprint(tables->columns, tables->nrow_columns,
-											  mapping->dimensions);
-	mapping->table->comment = source->comment ? mapping_to_utf8(source->comment) : NULL;
+	table = mapping->table;
+	table->rowless = order->mapping && tables->rows == NULL;
+	foreach(lc, tables->dimensions)
+		mapping->dimensions = lappend(mapping->dimensions,
+									  map_dimension((DimensionInfo *) lfirst(lc), tables,
+													source, order));
+	foreach(lc, mapping->dimensions)
+		table->dimensions = lappend(table->dimensions, ((MappingDimension *) lfirst(lc))->table);
+	table->parents = find_parents(tables->columns, tables->nrow_columns, tables, 0);
+	table->fingerprint = fingerprint(tables->columns, tables->nrow_columns, NIL,
+									 table->dimensions);
+	table->comment = source->comment ? mapping_to_utf8(source->comment) : NULL;
 
 	if (tables->key)
-		set_key(mapping->table, tables->key);
-	if (source->rel)
+		set_key(table, tables->key);
+	if (source->rel && !table->rowless)
 		map_indexes(mapping, tables->columns, source->rel, order,
 					order->options.indexes && !(tables->rows && tables->rows->has_indexes));
 	if (order->key_columns != NIL && !order->mapping)
-		set_key(mapping->table, given_key(source->columns, source->ncolumns,
-										  order->key_columns));
+		set_key(table, given_key(source->columns, source->ncolumns, order->key_columns));
 	map_key(mapping, order);
 	if (order->mapping)
-		map_given_indexes(mapping->table, tables->rows->indexes);
+	{
+		map_given_indexes(table, tables->rows ? tables->rows->indexes : NIL, 0);
+		foreign_keys = reference_clauses(table, tables, order);
+	}
 	else if (source->rel && order->options.foreign_keys)
 		foreign_keys = map_foreign_keys(mapping, source->rel, order);
 	map_body(mapping, foreign_keys);
@@ -569,11 +742,8 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	mapping->select_list = select_list(tables->columns, tables->ncolumns);
 	mapping->from = source->from;
 	mapping->filter = order->filter;
-	/* pages are built in rowid order */
-	mapping->sql = mapping_select(mapping, NULL,
-								  mapping->rowid_column < 0 ? NULL :
-								  psprintf("%d", mapping->rowid_column + 1));
-	if (mapping->rowid_column >= 0 && has_own_order(source) &&
+	mapping->sql = mapping_select(mapping, NULL, row_order(mapping, tables, source));
+	if (mapping->rowid_column >= 0 && has_own_order(source) && mapping->dimensions == NIL &&
 		source_in_order(source->relid, tables->columns[mapping->rowid_column].attnum))
 		mapping->heap_sql = mapping_select(mapping, NULL, NULL);
 	return mapping;

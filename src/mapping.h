@@ -16,13 +16,16 @@
 typedef struct MappingDimension
 {
 	TargetTable *table;			/* its first column is the surrogate key */
-	int		   *inputs;			/* per column: of the SELECT; -1: another
-								 * dimension's key, or its own */
+	int		   *inputs;			/* per column: of the SELECT; -1: that key, or
+								 * another dimension's */
+	char	   *image_sql;		/* CREATE TABLE as an image has it: without that
+								 * key, which is the rowid there */
+	bool		has_values;		/* columns that rows of one key may disagree on */
 } MappingDimension;
 
 typedef struct Mapping
 {
-	TargetTable *table;
+	TargetTable *table;			/* rowless: only the dimensions are tables */
 	List	   *dimensions;		/* of MappingDimension: none before one that it
 								 * refers to */
 	int			nselected;		/* columns of the SELECT: the table's, and what

@@ -61,6 +61,9 @@ typedef struct TablesInfo
 								 * to */
 } TablesInfo;
 
+/* The column that numbers a dimension's rows. */
+#define MAPPING_SURROGATE_KEY	"id"
+
 extern char *mapping_to_utf8(const char *text);
 extern bool mapping_name_is_reserved(const char *name);
 
@@ -96,6 +99,9 @@ extern List *map_foreign_keys(Mapping *mapping, Relation rel,
 
 /* Do these columns tell the rows of the relation apart? */
 extern bool columns_are_unique(Relation rel, const List *attnums);
+
+/* The columns of the primary key, in its order; NIL: there is none. */
+extern List *primary_key_columns(Relation rel);
 
 /* mapping_tables.c */
 

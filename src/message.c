@@ -141,6 +141,13 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, index->columns);
 		message_put_int(message, index->unique);
 	}
+	message_put_int(message, table->rowless);
+	message_put_int(message, list_length(table->dimensions));
+	foreach(lc, table->dimensions)
+		message_put_table(message, (TargetTable *) lfirst(lc));
+	message_put_bytes(message, table->parents, table->ncolumns * sizeof(int));
+	message_put_int(message, table->nnatural);
+	message_put_bytes(message, table->natural, table->nnatural * sizeof(int));
 	message_put_text(message, table->comment);
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
@@ -149,11 +156,21 @@ message_put_table(StringInfo message, const TargetTable *table)
 	put_blob(message, table->sums, table->sums_len);
 }
 
+static int *
+get_ints(StringInfo message, int n)
+{
+	int		   *ints = palloc(n * sizeof(int));
+
+	message_get_bytes(message, ints, n * sizeof(int));
+	return ints;
+}
+
 TargetTable *
 message_get_table(StringInfo message)
 {
 	TargetTable *table = palloc0(sizeof(TargetTable));
 	int			nindexes;
+	int			ndimensions;
 
 	table->name = message_get_text(message);
 	table->body = message_get_text(message);
@@ -173,8 +190,7 @@ message_get_table(StringInfo message)
 		table->columns[i].never_number = message_get_int(message) != 0;
 	}
 	table->nkeys = (int) message_get_int(message);
-	table->keys = palloc(table->nkeys * sizeof(int));
-	message_get_bytes(message, table->keys, table->nkeys * sizeof(int));
+	table->keys = get_ints(message, table->nkeys);
 	nindexes = (int) message_get_int(message);
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -185,6 +201,13 @@ message_get_table(StringInfo message)
 		index->unique = message_get_int(message) != 0;
 		table->indexes = lappend(table->indexes, index);
 	}
+	table->rowless = message_get_int(message) != 0;
+	ndimensions = (int) message_get_int(message);
+	while (ndimensions-- > 0)
+		table->dimensions = lappend(table->dimensions, message_get_table(message));
+	table->parents = get_ints(message, table->ncolumns);
+	table->nnatural = (int) message_get_int(message);
+	table->natural = get_ints(message, table->nnatural);
 	table->comment = message_get_text(message);
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);

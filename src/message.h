@@ -36,7 +36,7 @@ typedef enum MessageType
 	/* ... and back */
 	MESSAGE_OPENED,				/* OpenReply */
 	MESSAGE_TABLE_READY,		/* TableReply */
-	MESSAGE_COUNTED,			/* TableCounts */
+	MESSAGE_COUNTED,			/* TableCounts, also of its dimensions */
 	MESSAGE_RELEASED,			/* ReleasedMessage: a buffer is free again */
 	MESSAGE_DONE,				/* FinishReply: the file is on disk */
 	MESSAGE_ERROR				/* RunError; the writer is gone after it */
@@ -81,6 +81,19 @@ typedef struct TargetTable
 	int			nkeys;
 	int		   *keys;			/* columns of the key, in its order */
 	List	   *indexes;		/* of TargetIndex */
+
+	/*
+	 * Of a mapping to several tables.  Images then hold the rows of this one,
+	 * with a reference as a number within the image, and each dimension's rows
+	 * under these numbers.
+	 */
+	bool		rowless;		/* only its dimensions are tables */
+	List	   *dimensions;		/* of TargetTable: none before one that it
+								 * refers to */
+	int		   *parents;		/* per column: the dimension it refers to; -1:
+								 * a value */
+	int			nnatural;		/* of a dimension, whose first column is its */
+	int		   *natural;		/* surrogate key: columns of the natural one */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */

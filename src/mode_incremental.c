@@ -830,6 +830,13 @@ incremental_prepare(Run *run)
 	mode_full.prepare(run);
 	sync_end_prepare(run);
 	table = linitial(run->tables);
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" needs a target table that has the key of %s",
+						table->source->description),
+				 errdetail("The mapping has none, so that nothing says which rows of its tables are still referred to."),
+				 errhint("Use mode \"merge\" or \"full\", or map the source's key.")));
 	if (run->order->cursor_columns == NIL)
 		prepare_versions(run, table);
 	else
@@ -860,7 +867,7 @@ incremental_scan(Run *run)
 	memset(&scan, 0, sizeof(scan));
 	scan.run = run;
 	scan.table = linitial(run->tables);
-	if (!sync_can_go_on(run, scan.table))
+	if (!sync_can_go_on(run))
 	{
 		load(run, scan.table);
 		return;

@@ -386,6 +386,9 @@ can_resume(const RunTable *table, const Position *position)
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
 		return false;
+	/* what other tables hold is known at the end of one pass */
+	if (target->dimensions != NIL)
+		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		if (order_literal(table, target->keys[i], &position->merged[i]) == NULL)
@@ -424,7 +427,9 @@ merge_table(Run *run, RunTable *table, Position *position)
 	{
 		RangeTracker sums;
 
-		if (scan.ranges && target->apply == APPLY_SYNC)
+		/* what rows refer to is known by all of them only */
+		if (scan.ranges && target->apply == APPLY_SYNC &&
+			table->mapping->dimensions == NIL)
 		{
 			rangesum_begin(&sums, table->sums, table->sums_len,
 						   source_estimate(table->source));
@@ -466,7 +471,7 @@ merge_scan(Run *run)
 	Position   *position;
 	bool		altered;
 
-	if (!sync_can_go_on(run, table))
+	if (!sync_can_go_on(run) || table->mapping->table->rowless)
 	{
 		mode_full.scan(run);
 		return;

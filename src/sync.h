@@ -17,9 +17,9 @@ extern void sync_check_owner(const Run *run, const TargetState *state);
 
 /*
  * Does the target hold what an earlier run of a mode that goes on has left, of
- * this source?  If not the table is loaded anew.  Checks the owner.
+ * this source?  If not the tables are loaded anew.  Checks the owner.
  */
-extern bool sync_can_go_on(Run *run, const RunTable *table);
+extern bool sync_can_go_on(Run *run);
 
 /*
  * Batches that follow are for this table.  True if the target has columns now
@@ -27,7 +27,7 @@ extern bool sync_can_go_on(Run *run, const RunTable *table);
  */
 extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 
-/* What the table has come to; adds to the run's counts. */
+/* What the table and its dimensions have come to. */
 extern void sync_end_table(Run *run, RunTable *table);
 
 /*

@@ -170,6 +170,13 @@ typedef struct LateRows
 extern List *target_complete(const char *path, const SyncOptions *options,
 							 const FinishRequest *request, List *late);
 
+/* The same for one that was filled by SQL; closes it. */
+extern List *target_complete_filled(sqlite3 *db, const SyncOptions *options,
+									const FinishRequest *request);
+
+/* Settings for a file that a run which fails throws away. */
+extern void target_prepare_unseen(sqlite3 *db);
+
 /* Copies a finished database over another one in one transaction. */
 extern void target_copy_over(const char *from, const TargetPath *target,
 							 const SyncOptions *options);
@@ -186,6 +193,9 @@ extern void target_copy_over(const char *from, const TargetPath *target,
  */
 extern void target_begin_in_place(sqlite3 *db, const SyncOptions *options);
 
+/* The same in a new file, which target_complete_filled() completes. */
+extern void target_begin_new(sqlite3 *db, const SyncOptions *options);
+
 /* The same for a run that only looks. */
 extern void target_begin_verify(sqlite3 *db);
 /* A transaction that holds the file's write lock from here on, and its end. */
@@ -201,6 +211,33 @@ extern void target_apply_image(sqlite3 *db, const TargetTable *table,
 							   void *image, sqlite3_int64 size, int64 nrows);
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
+
+/* The name under which a table is filled. */
+extern char *target_filled_name(const char *name);
+
+/* target_dimensions.c */
+
+/*
+ * Images that follow bring, with the rows of this table, those of the tables
+ * that it refers to.
+ */
+extern void target_begin_dimensions(sqlite3 *db, const TargetTable *rows);
+
+/*
+ * The rows of an image's dimensions go where they belong, before the rows that
+ * refer to them.  "merging": all rows of the source come by.
+ */
+extern void target_apply_dimensions(sqlite3 *db, bool merging);
+
+/* An image's rows, as something to select from: references are keys. */
+extern char *target_image_rows(const TargetTable *table);
+
+/* The first and the last batch of a merge or of a comparison. */
+extern void target_begin_merging(sqlite3 *db);
+extern void target_end_merging(sqlite3 *db);
+
+/* What has become of a dimension, but for one that batches have counted. */
+extern void target_count_dimension(sqlite3 *db, int n, TableCounts *counts);
 
 /* target_sync.c */
 
@@ -223,8 +260,9 @@ extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
  */
 extern void target_check_generation(sqlite3 *db, const TargetTable *table);
 
-/* Over all batches of this table so far. */
-extern void target_sync_counts(TableCounts *counts);
+/* Over all batches of this table so far; its dimensions' counts follow. */
+extern void target_sync_counts(sqlite3 *db, const TargetTable *table,
+							   TableCounts *counts);
 
 /* No more batches: gives the statements back. */
 extern void target_end_sync(sqlite3 *db);
