@@ -44,6 +44,18 @@ batch_create(Run *run)
 	return batch;
 }
 
+/* The history shows between which bounds it went. */
+static void
+set_max_rows(Batch *batch, int rows)
+{
+	Run		   *run = batch->run;
+
+	batch->max_rows = rows;
+	if (run->smallest_batch == 0 || rows < run->smallest_batch)
+		run->smallest_batch = rows;
+	run->largest_batch = Max(run->largest_batch, rows);
+}
+
 /* What an image's schema says; the roots are known at its end. */
 static void
 begin_schema(Batch *batch)
@@ -78,8 +90,8 @@ batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 	batch->arg = arg;
 	begin_schema(batch);
 	batch->max_rows = batch->run->order->options.batch_rows;
-	if (describe && (batch->max_rows == 0 || batch->max_rows > FIRST_ROWS))
-		batch->max_rows = FIRST_ROWS;
+	if (describe)
+		set_max_rows(batch, batch->max_rows == 0 ? FIRST_ROWS : Min(batch->max_rows, FIRST_ROWS));
 	/* one without rows of its own is full when its dictionary is */
 	if (batch->dictionary && !mapping->table->rowless &&
 		(batch->max_rows == 0 || batch->max_rows > MOST_SHARED_ROWS))
@@ -146,7 +158,7 @@ begin_ring_image(Batch *batch)
 
 /* What the last batch took says how large the next ones should be. */
 static void
-adapt(Batch *batch)
+adapt(Batch *batch, bool was_full)
 {
 	Run		   *run = batch->run;
 	int			limit = run->order->options.batch_rows;
@@ -156,11 +168,11 @@ adapt(Batch *batch)
 		return;					/* none has come back since */
 	if (run->channel->applied.busy || run->channel->applied.apply_us > SLOW_BATCH_US)
 		rows /= 2;
-	else if (run->channel->applied.apply_us < SLOW_BATCH_US / 2)
+	else if (was_full && run->channel->applied.apply_us < SLOW_BATCH_US / 2)
 		rows *= 2;
 	run->channel->applied.apply_us = 0;
 	rows = Max(rows, FEWEST_ROWS);
-	batch->max_rows = (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX);
+	set_max_rows(batch, (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX));
 }
 
 void
@@ -206,13 +218,13 @@ batch_send(Batch *batch)
 	}
 	channel_send(channel);
 	batch->run->counts.batches++;
+	if (batch->describe)
+		adapt(batch, batch->nrows >= batch->max_rows);
 	batch->pages = NULL;
 	batch->npages = 0;
 	batch->nrows = 0;
 	if (batch->dictionary)
 		dictionary_reset(batch->dictionary);
-	if (batch->describe)
-		adapt(batch);
 }
 
 /*-------------------------------------------------------------------------
@@ -326,6 +338,40 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 	else
 		batch->nrows++;
 	batch->total_rows++;
+}
+
+void
+batch_mark(const Batch *batch, BatchMark *mark)
+{
+	Size		size = image_builder_size(batch->run->order->options.page_size);
+
+	if (mark->builder == NULL)
+		mark->builder = palloc(size);
+	mark->nrows = batch->pages ? batch->nrows : 0;
+	mark->npages = batch->npages;
+	mark->sent = batch->run->counts.batches;
+	if (mark->nrows > 0)
+		memcpy(mark->builder, batch->builder_memory, size);
+}
+
+bool
+batch_go_back(Batch *batch, const BatchMark *mark)
+{
+	if (batch->run->counts.batches != mark->sent)
+		return false;
+	if (batch->pages == NULL)
+		return true;
+	if (mark->nrows == 0)
+	{
+		channel_give_back(batch->run->channel, batch->buffer);
+		batch->pages = NULL;
+	}
+	else
+		memcpy(batch->builder_memory, mark->builder,
+			   image_builder_size(batch->run->order->options.page_size));
+	batch->nrows = mark->nrows;
+	batch->npages = mark->npages;
+	return true;
 }
 
 /*

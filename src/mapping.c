@@ -195,6 +195,7 @@ map_column(TargetColumn *target, const ColumnInfo *column, const SyncOptions *op
 																   column->typmod));
 	target->expression = mapping_to_utf8(source_expression(column));
 	target->comment = column->comment ? mapping_to_utf8(column->comment) : NULL;
+	target->never_number = value.never_number;
 	*not_null = column->not_null && !value.nan_as_null;
 	*note = value.note;
 }

@@ -49,6 +49,7 @@ typedef struct TargetColumn
 	char	   *source_type;	/* as format_type() prints it */
 	char	   *expression;		/* SQL over the source row */
 	char	   *comment;		/* may be NULL */
+	bool		never_number;	/* text that SQLite never turns into one */
 } TargetColumn;
 
 /* How rows reach a table of a file that is there. */
@@ -74,6 +75,7 @@ typedef struct TargetTable
 	bool		strict;
 	bool		auto_index;		/* the key needs an automatic index */
 	ApplyKind	apply;
+	bool		adopted;		/* somebody else made it: only rows are ours */
 	int			ncolumns;
 	TargetColumn *columns;
 	int			nkeys;
@@ -96,9 +98,11 @@ typedef struct TargetTable
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
 	int64		rows;			/* known at the end; -1: as batches have
-								 * counted them */
+								 * counted them.  Adopted: the source's */
 	char	   *position;		/* where the run leaves off (json); NULL: none,
 								 * or as it was in a table kept in sync */
+	void	   *sums;			/* of ranges (rangesum.h); NULL: none */
+	Size		sums_len;
 } TargetTable;
 
 /* What _lfsync_state says of a table that a run is about to write. */
@@ -114,6 +118,8 @@ typedef struct TargetState
 	char	   *database;
 	char	   *position;		/* may be NULL */
 	int64		rows;
+	bool		adopted;		/* lfsync has not made the table; a state like
+								 * an empty full run's if it is new to it */
 } TargetState;
 
 typedef struct OpenRequest
@@ -144,6 +150,9 @@ typedef struct OpenReply
 typedef struct TableReply
 {
 	bool		altered;		/* has columns now that it had not */
+	void	   *sums;			/* of ranges as they are still; NULL: none, or
+								 * somebody has written into the file since */
+	Size		sums_len;
 	List	   *notes;			/* of char * */
 } TableReply;
 

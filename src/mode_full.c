@@ -18,6 +18,8 @@
  * the writer to insert.  If these turn out to be many, the table is read again
  * in order, and its pages overwrite the first ones.
  *
+ * A table that somebody else made is never replaced: rows are merged into it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -122,6 +124,17 @@ describe_source(Source *source, const Mapping *mapping)
 	source->keys = mapping->table->keys;
 }
 
+pg_noreturn static void
+refuse_without_key(const RunTable *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+			 errdetail("Its rows are told apart by a key, and %s has none.",
+					   table->source->description),
+			 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
+}
+
 /* A mapping has one source, and the tables beside its first have none. */
 static void
 add_dimensions(Run *run)
@@ -165,6 +178,9 @@ full_prepare(Run *run)
 		if (table->heap_source)
 			describe_source(table->heap_source, table->mapping);
 		table->state = run_find_state(run, table->mapping->table->name);
+		table->mapping->table->adopted = table->state && table->state->adopted;
+		if (table->mapping->table->adopted && table->mapping->table->nkeys == 0)
+			refuse_without_key(table);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
 		if (table->mapping->table->rowless)
 			continue;
@@ -555,6 +571,18 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
 
+/* Nothing of it is replaced; whatever mode wrote it last goes no further. */
+static void
+merge_adopted(Run *run, RunTable *table)
+{
+	Position	none;
+
+	memset(&none, 0, sizeof(none));
+	(void) sync_begin_table(run, table, APPLY_SYNC);
+	(void) merge_table(run, table, NULL);
+	sync_set_position(run, table, &none);
+}
+
 static void
 full_scan(Run *run)
 {
@@ -593,6 +621,11 @@ full_scan(Run *run)
 
 		if (table->source == NULL)
 			continue;
+		if (table->mapping->table->adopted)
+		{
+			merge_adopted(run, table);
+			continue;
+		}
 		scan_table(&scan, table, entries, &nentries);
 		run_count_oddities(run, table->source);
 	}

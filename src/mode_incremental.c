@@ -266,6 +266,8 @@ scan_versions(IncrementalScan *scan)
 	Snapshot	snapshot = GetActiveSnapshot();
 	uint64		next = rowversion_next(snapshot);
 	const char *reason = versions_lost(scan, next);
+	bool		adopted = table->mapping->table->adopted;
+	bool		recount = false;
 	int64		rows;
 
 	if (sync_begin_table(run, table, APPLY_SYNC) && reason == NULL)
@@ -274,7 +276,9 @@ scan_versions(IncrementalScan *scan)
 	{
 		rows = ship_versions(scan, position->xmin, next);
 		sync_end_table(run, table);
-		if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
+		if (adopted)
+			recount = rows != table->state->rows;
+		else if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
 			reason = "rows were deleted at the source, or written in the file by others";
 	}
 	if (reason)
@@ -284,9 +288,13 @@ scan_versions(IncrementalScan *scan)
 		position->xmin = rowversion_oldest(snapshot);
 		(void) merge_table(run, table, position);
 	}
-	else if (table->counts.inserted + table->counts.updated > 0 ||
+	else if (recount || table->counts.inserted + table->counts.updated > 0 ||
 			 next - position->xmin > POSITION_AGE)
+	{
 		position->xmin = rowversion_oldest(snapshot);
+		if (adopted)
+			sync_count_source(run, table, rows);
+	}
 	else
 		return;					/* nothing new: nothing is written */
 	sync_set_position(run, table, position);

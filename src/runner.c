@@ -522,6 +522,9 @@ notes_json(Run *run)
 		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
 	if (run->cut_fractions > 0)
 		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
+	if (run->largest_batch > run->smallest_batch)
+		appendStringInfo(&json, ", \"batch_rows\": {\"smallest\": %d, \"largest\": %d}",
+						 run->smallest_batch, run->largest_batch);
 	put_texts(&json, "run", run->notes);
 	structure = list_concat_copy(run->not_carried, run->writer_notes);
 	if (structure)

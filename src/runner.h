@@ -22,6 +22,8 @@ typedef struct RunTable
 	Mapping    *mapping;
 	const TargetState *state;	/* of the table in the file, or NULL */
 	TableCounts counts;
+	void	   *sums;			/* of ranges, as the target still is; or NULL */
+	Size		sums_len;
 } RunTable;
 
 typedef struct Run
@@ -36,6 +38,8 @@ typedef struct Run
 	List	   *states;			/* ... and of which tables (TargetState) */
 	List	   *tables;			/* of RunTable: set by prepare() */
 	uint32		image_cookie;	/* schema cookie of the last image */
+	int			smallest_batch; /* rows that batches were allowed to have, ... */
+	int			largest_batch;	/* ... where that adapts; 0: it did not */
 	FinishRequest finish;		/* filled in by the mode */
 	bool		published;		/* the writer has finished ... */
 	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */

@@ -114,6 +114,8 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_TABLE_READY, &message);
 	message_get_table_ready(&message, &reply);
+	table->sums = reply.sums;
+	table->sums_len = reply.sums_len;
 	run->not_carried = list_concat(run->not_carried, reply.notes);
 	MemoryContextSwitchTo(oldcontext);
 	return reply.altered;
@@ -185,11 +187,30 @@ sync_end_table(Run *run, RunTable *table)
 }
 
 void
+sync_count_source(Run *run, RunTable *table, int64 rows)
+{
+	if (rows < table->state->rows)
+		sync_note(run, "the source of table %s has " INT64_FORMAT " rows less than at the last run: an adopted table keeps what is gone there",
+				  slot_text(table->state->table_name), table->state->rows - rows);
+	table->mapping->table->rows = rows;
+}
+
+void
 sync_set_position(Run *run, RunTable *table, const Position *position)
 {
 	/* the end comes after the transaction that reads, and its memory */
 	table->mapping->table->position = MemoryContextStrdup(run->context,
 														  position_to_utf8(position));
+}
+
+void
+sync_set_sums(Run *run, RunTable *table, const RangeTracker *sums)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	TargetTable *target = table->mapping->table;
+
+	target->sums = rangesum_format(sums, &target->sums_len);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 void

@@ -81,6 +81,7 @@ extern List *target_query_texts(sqlite3 *db, const char *sql,
 
 extern const char *const target_state_sql;
 extern const char *const target_columns_sql;
+extern const char *const target_ranges_sql;
 
 /* False if it is missing; an error if it is not to the letter as we make it. */
 extern bool target_own_table_exists(sqlite3 *db, const char *name,
@@ -95,6 +96,37 @@ extern bool target_has_index(sqlite3 *db, const char *name,
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
 extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 
+/* target_ranges.c */
+
+/*
+ * Checksums of ranges (rangesum.h) of a table; NULL if there are none, or
+ * somebody has written into the file since.
+ */
+extern void *target_read_sums(sqlite3 *db, const char *table_name, Size *len);
+
+/* Stores them, as they will be when this transaction has committed. */
+extern void target_write_sums(sqlite3 *db, const TargetTable *table);
+
+/* target_objects.c */
+
+/* Indexes and triggers on a table of ours that somebody else made. */
+extern List *target_user_objects(sqlite3 *db, const char *table_name);
+
+/* Names and SQL of the indexes that are lfsync's. */
+extern List *target_own_indexes(sqlite3 *db, const char *table_name, List **sqls);
+
+/* All indexes that the table has, but for somebody's objects, are lfsync's. */
+extern void target_record_indexes(sqlite3 *db, const char *table_name, List *objects);
+
+/* Makes them again on a new table; notes (char *) say what cannot be. */
+extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
+									List *objects);
+
+/* target_adopt.c */
+
+/* Raises what keeps a table that somebody else made from being written to. */
+extern void target_check_adopted(sqlite3 *db, const TargetTable *table);
+
 /* target_examine.c */
 
 /*
@@ -104,8 +136,12 @@ extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
-/* The same for one table, once more in the transaction that replaces it. */
-extern void target_examine_table(sqlite3 *db, const char *name, bool have_state);
+/*
+ * The same for one table, once more in the transaction that replaces it.  True
+ * if it is there, and somebody else has made it.
+ */
+extern bool target_examine_table(sqlite3 *db, const char *name, bool have_state,
+								 ExistingTable existing);
 
 /*
  * Has somebody made or dropped a table or the like since target_examine()?  It
@@ -218,10 +254,11 @@ extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
 /*
- * Raises 55006 if somebody else has written the table since our last batch.
- * Under the write lock it stays true.
+ * Raises 55006 if somebody else has written the table since our last batch, if
+ * it is the one that batches arrived for last.  Under the write lock it stays
+ * true.
  */
-extern void target_check_generation(sqlite3 *db);
+extern void target_check_generation(sqlite3 *db, const TargetTable *table);
 
 /* Over all batches of this table so far; its dimensions' counts follow. */
 extern void target_sync_counts(sqlite3 *db, const TargetTable *table,

@@ -245,6 +245,46 @@ target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
 	target_detach_image(db);
 }
 
+/*
+ * The new tables in the place of the old ones, with what others had hung on
+ * those.
+ */
+static List *
+replace_tables(sqlite3 *db, const FinishRequest *request)
+{
+	List	   *notes = NIL;
+	List	   *objects = NIL;
+	ListCell   *lc;
+	ListCell   *theirs;
+
+	foreach(lc, request->tables)
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+
+		if (table->apply != APPLY_FILL)
+		{
+			if (table->position)
+				target_check_generation(db, table);
+			objects = lappend(objects, NIL);
+			continue;
+		}
+		/* somebody may have made one of this name in the meantime */
+		(void) target_examine_table(db, table->name, true, EXISTING_OWN);
+		objects = lappend(objects, target_user_objects(db, table->name));
+		/* legacy_alter_table is on: views that name the table stay as they are */
+		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
+								message_quote_name(table->name),
+								message_quote_name(target_filled_name(table->name)),
+								message_quote_name(table->name)),
+				   "putting the new table in place");
+	}
+	target_write_bookkeeping(db, request);
+	forboth(lc, request->tables, theirs, objects)
+		notes = list_concat(notes, target_restore_objects(db, (TargetTable *) lfirst(lc),
+														  (List *) lfirst(theirs)));
+	return notes;
+}
+
 List *
 target_swap(sqlite3 *db, const SyncOptions *options,
 			const FinishRequest *request)
@@ -278,24 +318,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 
 	target_set_phase("publishing");
 	target_begin_write(db);
-	foreach(lc, request->tables)
-	{
-		TargetTable *table = (TargetTable *) lfirst(lc);
-
-		if (table->apply == APPLY_SYNC && table->position)
-			target_check_generation(db);
-		if (table->apply != APPLY_FILL)
-			continue;
-		/* somebody may have made one of this name in the meantime */
-		target_examine_table(db, table->name, true);
-		/* legacy_alter_table is on: views that name the table stay as they are */
-		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
-								message_quote_name(table->name),
-								message_quote_name(target_filled_name(table->name)),
-								message_quote_name(table->name)),
-				   "putting the new table in place");
-	}
-	target_write_bookkeeping(db, request);
+	notes = list_concat(notes, replace_tables(db, request));
 
 	/* what does not pass is not published */
 	target_set_phase("checking");

@@ -86,49 +86,75 @@ is_key(const TargetTable *table, int column)
 	return false;
 }
 
-/* "a", "b" of the columns wanted, each behind a prefix. */
+/*
+ * A column's name where it is compared.  In an adopted table it may compare
+ * otherwise than byte by byte, and would hide an update from us.
+ */
 static char *
-column_list(const TargetTable *table, bool keys, bool others, const char *prefix)
+compared(const TargetTable *table, int column)
+{
+	const TargetColumn *c = &table->columns[column];
+	bool		collated = table->adopted && strcmp(c->sqlite_type, "TEXT") == 0;
+
+	return psprintf("%s%s", message_quote_name(c->name), collated ? " COLLATE BINARY" : "");
+}
+
+/* "a", "b" of the key, in its order. */
+static char *
+key_list(const TargetTable *table)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	if (keys && !others)
-	{
-		/* in the key's order */
-		for (int i = 0; i < table->nkeys; i++)
-			appendStringInfo(&list, "%s%s%s", i ? ", " : "", prefix,
-							 message_quote_name(table->columns[table->keys[i]].name));
-		return list.data;
-	}
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", compared(table, table->keys[i]));
+	return list.data;
+}
+
+static char *
+all_list(const TargetTable *table)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", message_quote_name(table->columns[i].name));
+	return list.data;
+}
+
+/* Columns beside the key, each behind a prefix; empty if there are none. */
+static char *
+other_list(const TargetTable *table, const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		if (is_key(table, i) ? keys : others)
-			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix,
-							 message_quote_name(table->columns[i].name));
+		if (!is_key(table, i))
+			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, compared(table, i));
 	}
 	return list.data;
 }
 
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
- * parser takes ON for a join's.
+ * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
+ * constraints may say, such as to replace other rows.
  */
 static char *
 upsert_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *columns = column_list(table, true, true, "");
-	char	   *others = column_list(table, false, true, "");
+	char	   *columns = all_list(table);
 	bool		first = true;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO main.%s AS old (%s) SELECT %s FROM %s "
+	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
 					 "WHERE true ON CONFLICT (%s) DO ",
 					 message_quote_name(table->name), columns, columns,
-					 target_image_rows(table),
-					 column_list(table, true, false, ""));
-	if (others[0] == '\0')
+					 target_image_rows(table), key_list(table));
+	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
 		return sql.data;
@@ -145,8 +171,7 @@ upsert_sql(const TargetTable *table)
 		first = false;
 	}
 	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
-					 column_list(table, false, true, "old."),
-					 column_list(table, false, true, "excluded."));
+					 other_list(table, "old."), other_list(table, "excluded."));
 	return sql.data;
 }
 
@@ -155,25 +180,21 @@ static char *
 compare_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *others = column_list(table, false, true, "");
 	const char *key = message_quote_name(table->columns[table->keys[0]].name);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
-	if (others[0] == '\0')
+	if (table->nkeys == table->ncolumns)
 		appendStringInfoString(&sql, "0");
 	else
 		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
-						 column_list(table, false, true, "old."),
-						 column_list(table, false, true, "new."));
+						 other_list(table, "old."), other_list(table, "new."));
 	appendStringInfo(&sql, " FROM %s AS new LEFT JOIN main.%s AS old ON ",
 					 target_image_rows(table), message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
-	{
-		const char *name = message_quote_name(table->columns[table->keys[i]].name);
-
-		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "", name, name);
-	}
+		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
+						 compared(table, table->keys[i]),
+						 message_quote_name(table->columns[table->keys[i]].name));
 	return sql.data;
 }
 
@@ -183,7 +204,7 @@ range_condition(const TargetTable *table, const BatchEnd *end)
 {
 	StringInfoData sql;
 	StringInfoData parameters;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 
 	initStringInfo(&parameters);
 	for (int i = 0; i < table->nkeys; i++)
@@ -353,22 +374,59 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 	return altered;
 }
 
-/* Indexes that are new at the source, or that somebody has dropped. */
-static List *
-add_indexes(sqlite3 *db, const TargetTable *table)
+/*
+ * Whatever its name: it is another one than the source's where that was taken,
+ * as it is by the old table's when a new one is put in place.
+ */
+static bool
+is_index_over(const char *sql, const TargetIndex *index)
 {
+	const char *columns = psprintf(" (%s)", index->columns);
+	size_t		len = strlen(columns);
+
+	return strlen(sql) > len && strcmp(sql + strlen(sql) - len, columns) == 0;
+}
+
+/*
+ * Indexes that are new at the source, or that somebody has dropped, are made;
+ * those of ours that have gone from the source go.
+ */
+static List *
+fit_indexes(sqlite3 *db, const TargetTable *table)
+{
+	List	   *theirs = target_user_objects(db, table->name);
+	List	   *sqls;
+	List	   *names = target_own_indexes(db, table->name, &sqls);
 	TargetTable missing = *table;
-	ListCell   *lc;
+	bool		dropped = false;
+	List	   *notes;
+	ListCell   *name;
+	ListCell   *sql;
 
-	missing.indexes = NIL;
-	foreach(lc, table->indexes)
+	missing.indexes = list_copy(table->indexes);
+	forboth(name, names, sql, sqls)
 	{
-		TargetIndex *index = (TargetIndex *) lfirst(lc);
+		bool		wanted = false;
+		ListCell   *lc;
 
-		if (!target_has_index(db, index->name, table->name))
-			missing.indexes = lappend(missing.indexes, index);
+		foreach(lc, table->indexes)
+		{
+			if (!is_index_over((char *) lfirst(sql), (TargetIndex *) lfirst(lc)))
+				continue;
+			wanted = true;
+			missing.indexes = list_delete_ptr(missing.indexes, lfirst(lc));
+		}
+		if (wanted)
+			continue;
+		target_run(db, psprintf("DROP INDEX main.%s", message_quote_name((char *) lfirst(name))),
+				   "dropping an index");
+		dropped = true;
 	}
-	return target_create_indexes(db, &missing, table->name, true);
+	if (!dropped && missing.indexes == NIL)
+		return NIL;
+	notes = target_create_indexes(db, &missing, table->name, true);
+	target_record_indexes(db, table->name, theirs);
+	return notes;
 }
 
 static int64
@@ -416,20 +474,24 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 	nwritten = list_length(tables);
 	written = palloc0(nwritten * sizeof(WrittenRows));
 
-	if (table->apply != APPLY_VERIFY)
+	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_begin_write(db);
+	if (table->apply == APPLY_SYNC)
+		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
 	foreach(lc, tables)
 	{
 		TargetTable *one = (TargetTable *) lfirst(lc);
 
 		written[foreach_current_index(lc)].table_name = one->name;
 		synced.counts[foreach_current_index(lc)].rows = read_rows(db, one);
-		if (fit_columns(db, one, options, &reply->notes))
+		if (table->adopted)
+			target_check_adopted(db, table);
+		else if (fit_columns(db, one, options, &reply->notes))
 			reply->altered = true;
-		if (table->apply != APPLY_VERIFY)
-			reply->notes = list_concat(reply->notes, add_indexes(db, one));
+		if (table->apply != APPLY_VERIFY && !table->adopted)
+			reply->notes = list_concat(reply->notes, fit_indexes(db, one));
 	}
-	if (table->apply != APPLY_VERIFY)
+	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_commit(db);
 	synced.generation = read_generation(db, table);
 	target_begin_dimensions(db, table);
@@ -442,8 +504,10 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  */
 
 void
-target_check_generation(sqlite3 *db)
+target_check_generation(sqlite3 *db, const TargetTable *table)
 {
+	if (synced.table == NULL || strcmp(synced.table->name, table->name) != 0)
+		return;
 	if (read_generation(db, synced.table) != synced.generation)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -462,7 +526,7 @@ begin_batch(sqlite3 *db)
 	for (int i = 0; i < nwritten; i++)
 		written[i].inserted = written[i].updated = written[i].deleted = 0;
 	target_begin_write(db);
-	target_check_generation(db);
+	target_check_generation(db, synced.table);
 }
 
 /* What _lfsync_state says of one table of a batch. */
@@ -500,13 +564,20 @@ end_batch(sqlite3 *db, const char *position)
 
 	for (int i = 0; i < nwritten; i++)
 		some = some || is_written(&written[i]);
+	if (!some && nwritten == 1)
+	{
+		target_run(db, "ROLLBACK", "letting go of the file");
+		target_lock_taken();
+		return;
+	}
 	for (int i = 0; i < nwritten && some; i++)
 	{
 		/* the table itself has the position and the generation of all */
 		if (i == 0 || is_written(&written[i]))
 			write_state(db, &written[i], &synced.counts[i], i == 0 ? position : NULL);
 	}
-	if (some)
+	/* an adopted table has no state before its first run has ended */
+	if (some && synced.generation >= 0)
 		synced.generation++;
 	target_commit(db);
 }
@@ -548,7 +619,7 @@ static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 {
 	const TargetTable *table = synced.table;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 	char	   *others;
 
 	if (count_range(db, table, end) == nrows)
@@ -582,7 +653,8 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		sqlite3_reset(synced.compare);
 	}
 	synced.counts->inserted += missing;
-	synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
+	if (end->range)
+		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
 void

@@ -113,6 +113,8 @@ handle_open(StringInfo message)
 	target_init(&writer.channel->header->stop, writer.slot,
 				writer.request.busy_timeout, directory);
 
+	if (!writer.request.keep)
+		newfile_remove_orphans(&writer.target);
 	memset(&reply, 0, sizeof(reply));
 	reply.disposition = DISPOSITION_BUILD;
 	if (writer.target.exists)
