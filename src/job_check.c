@@ -77,17 +77,6 @@ check_schedule(Interval *schedule)
 				 errhint("Give a positive interval such as '10 min'.")));
 }
 
-/* The one place that knows of mappings before there are any. */
-static void
-check_mapping(const char *mapping)
-{
-	if (mapping)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" is not supported yet", "mapping"),
-				 errhint("Leave it out.")));
-}
-
 static bool
 is_incremental(const Job *job)
 {
@@ -386,7 +375,6 @@ validate(Job *job)
 
 	check_name(job->name);
 	check_schedule(job->schedule);
-	check_mapping(job->mapping);
 	if (job->mode)
 		check_export_mode(job->mode);
 	precheck_owner(job->owner_oid);

@@ -243,11 +243,13 @@ ship_versions(IncrementalScan *scan, uint64 from, uint64 until)
 	/*
 	 * Where there is a filter it has to come first, or rows that it leaves out
 	 * would be counted.  OFFSET 0 keeps the planner from pulling it up.
+	 * Expressions may name the table.
 	 */
 	char	   *sql = mapping->filter == NULL ?
 		mapping_select(mapping, rowversion_condition("xmin", from, until), NULL) :
-		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS source WHERE %s",
+		psprintf("SELECT %s FROM (SELECT *, xmin AS \"xmin of the row\" FROM %s WHERE (%s\n) OFFSET 0) AS %s WHERE %s",
 				 mapping->select_list, mapping->from, mapping->filter,
+				 quote_identifier(get_rel_name(scan->table->source->relid)),
 				 rowversion_condition("\"xmin of the row\"", from, until));
 
 	rowversion_reset_count();
@@ -264,6 +266,8 @@ scan_versions(IncrementalScan *scan)
 	Snapshot	snapshot = GetActiveSnapshot();
 	uint64		next = rowversion_next(snapshot);
 	const char *reason = versions_lost(scan, next);
+	bool		adopted = table->mapping->table->adopted;
+	bool		recount = false;
 	int64		rows;
 
 	if (sync_begin_table(run, table, APPLY_SYNC) && reason == NULL)
@@ -272,7 +276,9 @@ scan_versions(IncrementalScan *scan)
 	{
 		rows = ship_versions(scan, position->xmin, next);
 		sync_end_table(run, table);
-		if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
+		if (adopted)
+			recount = rows != table->state->rows;
+		else if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
 			reason = "rows were deleted at the source, or written in the file by others";
 	}
 	if (reason)
@@ -282,9 +288,13 @@ scan_versions(IncrementalScan *scan)
 		position->xmin = rowversion_oldest(snapshot);
 		(void) merge_table(run, table, position);
 	}
-	else if (table->counts.inserted + table->counts.updated > 0 ||
+	else if (recount || table->counts.inserted + table->counts.updated > 0 ||
 			 next - position->xmin > POSITION_AGE)
+	{
 		position->xmin = rowversion_oldest(snapshot);
+		if (adopted)
+			sync_count_source(run, table, rows);
+	}
 	else
 		return;					/* nothing new: nothing is written */
 	sync_set_position(run, table, position);
@@ -296,13 +306,15 @@ scan_versions(IncrementalScan *scan)
  */
 
 static void
-add_to_keyset(Keyset *keyset, const Source *source, int column)
+add_to_keyset(Keyset *keyset, const RunTable *table, int column)
 {
+	const Source *source = table->source;
+
 	if (list_member_int(keyset->numbers, column))
 		return;
 	keyset->numbers = lappend_int(keyset->numbers, column);
 	keyset->columns = lappend(keyset->columns,
-							  (char *) quote_identifier(source->columns[column].name));
+							  table->mapping->sql_of[column]);
 	keyset->types = lappend(keyset->types,
 							format_type_extended(source->columns[column].typid,
 												 source->columns[column].typmod,
@@ -322,7 +334,7 @@ make_keyset(const RunTable *table, List *cursor_columns)
 	{
 		int			found = -1;
 
-		for (int i = 0; i < source->ncolumns; i++)
+		for (int i = 0; i < source->ncolumns && found < 0; i++)
 		{
 			if (strcmp(source->columns[i].name, (char *) lfirst(lc)) == 0)
 				found = i;
@@ -333,11 +345,11 @@ make_keyset(const RunTable *table, List *cursor_columns)
 					 errmsg("cursor column \"%s\" does not exist in %s",
 							(char *) lfirst(lc), source->description),
 					 errhint("Write the name as it is there, upper and lower case too.")));
-		add_to_keyset(keyset, source, found);
+		add_to_keyset(keyset, table, found);
 	}
 	keyset->ncursor = list_length(keyset->numbers);
 	for (int i = 0; i < target->nkeys; i++)
-		add_to_keyset(keyset, source, target->keys[i]);
+		add_to_keyset(keyset, table, target->keys[i]);
 	type = getBaseType(source->columns[linitial_int(keyset->numbers)].typid);
 	keyset->time = type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
 	return keyset;
@@ -786,7 +798,8 @@ prepare_versions(Run *run, RunTable *table)
 	if (source_is_mutable(table->source))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode \"incremental\" does not go with this filter"),
+				 errmsg("mode \"incremental\" does not go with this %s",
+						run->order->mapping ? "filter or mapping" : "filter"),
 				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
 				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
 
@@ -817,6 +830,13 @@ incremental_prepare(Run *run)
 	mode_full.prepare(run);
 	sync_end_prepare(run);
 	table = linitial(run->tables);
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" needs a target table that has the key of %s",
+						table->source->description),
+				 errdetail("The mapping has none, so that nothing says which rows of its tables are still referred to."),
+				 errhint("Use mode \"merge\" or \"full\", or map the source's key.")));
 	if (run->order->cursor_columns == NIL)
 		prepare_versions(run, table);
 	else
@@ -847,7 +867,7 @@ incremental_scan(Run *run)
 	memset(&scan, 0, sizeof(scan));
 	scan.run = run;
 	scan.table = linitial(run->tables);
-	if (!sync_can_go_on(run, scan.table))
+	if (!sync_can_go_on(run))
 	{
 		load(run, scan.table);
 		return;

@@ -7,6 +7,9 @@
  * range from behind the last key of the one before to its own last key: its
  * rows are upserted, what else the range holds in the target is deleted.
  *
+ * Ranges whose checksums are those of the last merge are left out, if nobody
+ * has written into the file since: they are not even sent.
+ *
  * A merge that was broken off goes on behind its last range, and comes round
  * to the ranges before it at the end: rows there may have changed since.
  *
@@ -22,6 +25,7 @@
 #include "utils/memutils.h"
 
 #include "batch.h"
+#include "rangesum.h"
 #include "store.h"
 #include "sync.h"
 
@@ -42,6 +46,10 @@ typedef struct MergeScan
 	ImageValue *current;		/* the row that is being added */
 	bool		ranges;			/* what the source lacks is to be found, too */
 	bool		ending;			/* no more rows: the range goes up to the limit */
+
+	RangeTracker *sums;			/* NULL: none are made */
+	BatchMark	mark;			/* where the range of the current sum begins ... */
+	KeptKey		mark_key;		/* ... and the key before it */
 } MergeScan;
 
 /* Options of the run, for lfsync_stored(). */
@@ -91,7 +99,7 @@ static char *
 order_expression(const RunTable *table, int key)
 {
 	const SourceColumn *column = &table->source->columns[key];
-	const char *name = quote_identifier(column->name);
+	const char *name = table->mapping->sql_of[key];
 	const char *stored = table->mapping->table->columns[key].sqlite_type;
 	Oid			type = getBaseType(column->typid);
 
@@ -228,6 +236,42 @@ check_order(MergeScan *scan, const ImageValue *values)
 			 scan->source->description);
 }
 
+/* The rows that follow belong to another sum. */
+static void
+begin_sum(MergeScan *scan)
+{
+	batch_mark(scan->batch, &scan->mark);
+	if (scan->last.values)
+		kept_key_keep(&scan->mark_key, scan->last.values);
+}
+
+/*
+ * The rows of a sum that has not changed are taken back.  What was before them
+ * has to leave first, since a batch covers all of its range.  True if they are.
+ */
+static bool
+end_sum(MergeScan *scan)
+{
+	bool		same = rangesum_end(scan->sums);
+	KeptKey		last = scan->last;
+
+	if (!same || !batch_go_back(scan->batch, &scan->mark))
+		return false;
+	if (scan->batch->nrows > 0)
+	{
+		scan->last = scan->mark_key;
+		batch_send(scan->batch);
+		scan->last = last;
+	}
+	if (scan->last.values)
+	{
+		kept_key_keep(&scan->after_key, scan->last.values);
+		scan->after.open = false;
+		scan->after.values = scan->after_key.values;
+	}
+	return true;
+}
+
 static bool
 receive_row(void *arg, ImageValue *values)
 {
@@ -248,6 +292,14 @@ receive_row(void *arg, ImageValue *values)
 	if (rowid_column >= 0)
 		values[rowid_column].kind = IMAGE_INTEGER;
 	kept_key_keep(&scan->last, values);
+	if (scan->sums &&
+		rangesum_add(scan->sums, values, scan->source->ncolumns,
+					 scan->table->mapping->table->keys,
+					 scan->table->mapping->table->nkeys))
+	{
+		end_sum(scan);
+		begin_sum(scan);
+	}
 	return true;
 }
 
@@ -258,6 +310,9 @@ end_ranges(MergeScan *scan)
 	Channel    *channel = scan->run->channel;
 	BatchEnd	end;
 
+	/* before "ending": what leaves here does not reach the limit */
+	if (scan->sums && end_sum(scan))
+		return;
 	scan->ending = true;
 	if (scan->batch->nrows > 0)
 	{
@@ -311,10 +366,13 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->limit = *to;
 	kept_key_init(&scan->last, target->nkeys, target->keys);
 	kept_key_init(&scan->after_key, target->nkeys, NULL);
+	kept_key_init(&scan->mark_key, target->nkeys, NULL);
 	scan->ending = false;
 	batch_begin_table(scan->batch, scan->source, mapping,
 					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,
 					  describe_range, scan);
+	if (scan->sums)
+		begin_sum(scan);
 	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
@@ -327,6 +385,9 @@ can_resume(const RunTable *table, const Position *position)
 	const TargetTable *target = table->mapping->table;
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
+		return false;
+	/* what other tables hold is known at the end of one pass */
+	if (target->dimensions != NIL)
 		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
@@ -350,8 +411,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.table = table;
 	scan.batch = batch_create(run);
 	scan.position = position;
-	scan.ranges = target->apply == APPLY_VERIFY ||
-		run->order->options.deletes == DELETES_AUTO;
+	scan.ranges = !target->adopted &&
+		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
 	stored_options = &run->order->options;
 
 	if (can_resume(table, position))
@@ -363,13 +424,29 @@ merge_table(Run *run, RunTable *table, Position *position)
 		merge_keys(&scan, &open, &resume);
 	}
 	else
+	{
+		RangeTracker sums;
+
+		/* what rows refer to is known by all of them only */
+		if (scan.ranges && target->apply == APPLY_SYNC &&
+			table->mapping->dimensions == NIL)
+		{
+			rangesum_begin(&sums, table->sums, table->sums_len,
+						   source_estimate(table->source));
+			scan.sums = &sums;
+		}
 		merge_keys(&scan, &open, &open);
+		if (scan.sums)
+			sync_set_sums(run, table, &sums);
+	}
 	if (position)
 		position->merged = NULL;
 	sync_end_table(run, table);
 
 	/* both sides are the same now, whoever wrote into the file before */
-	if (scan.ranges && target->apply == APPLY_SYNC)
+	if (target->apply == APPLY_SYNC && target->adopted)
+		sync_count_source(run, table, run->counts.rows_read - read_before);
+	else if (target->apply == APPLY_SYNC && scan.ranges)
 		target->rows = run->counts.rows_read - read_before;
 	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
 		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
@@ -394,7 +471,7 @@ merge_scan(Run *run)
 	Position   *position;
 	bool		altered;
 
-	if (!sync_can_go_on(run, table))
+	if (!sync_can_go_on(run) || table->mapping->table->rowless)
 	{
 		mode_full.scan(run);
 		return;
@@ -425,7 +502,8 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
-	if (table->state == NULL)
+	/* one that is still to be adopted names no source */
+	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the file holds no table of this job"),

@@ -46,6 +46,7 @@ static const OptionSpec option_specs[] = {
 	{"batch_rows", OPTION_INTEGER, FIELD(batch_rows), {NULL}},
 	{"check", OPTION_ENUM, FIELD(check), {"count", "quick", "full", "none", NULL}},
 	{"deletes", OPTION_ENUM, FIELD(deletes), {"auto", "ignore", NULL}},
+	{"existing_table", OPTION_ENUM, FIELD(existing_table), {"own", "adopt", NULL}},
 	{"file_mode", OPTION_MODE, FIELD(file_mode), {NULL}},
 	{"foreign_keys", OPTION_BOOL, FIELD(foreign_keys), {NULL}},
 	{"indexes", OPTION_BOOL, FIELD(indexes), {NULL}},

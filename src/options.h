@@ -57,6 +57,12 @@ typedef enum SynchronousKind
 	SYNCHRONOUS_NORMAL
 } SynchronousKind;
 
+typedef enum ExistingTable
+{
+	EXISTING_OWN,				/* written only if lfsync has made it */
+	EXISTING_ADOPT				/* filled where it is otherwise */
+} ExistingTable;
+
 typedef enum DeletesKind
 {
 	DELETES_AUTO,				/* rows that are gone go from the file, too */
@@ -89,6 +95,7 @@ typedef struct SyncOptions
 	SynchronousKind synchronous;
 	CheckKind	check;
 	int			file_mode;		/* permission bits */
+	ExistingTable existing_table;
 	bool		row_security;	/* export only the rows the owner may see */
 
 	/* what a run that goes on reads */

@@ -83,7 +83,7 @@ find_other(const RemoveRequest *request, int64 *own)
 	*own = 0;
 	if (target_own_table_exists(db, "_lfsync_state", target_state_sql))
 	{
-		char	   *ours = sqlite3_mprintf("job IS %Q AND owner = %Q",
+		char	   *ours = sqlite3_mprintf("job IS %Q AND owner = %Q AND NOT adopted",
 										   request->job, request->owner);
 
 		*own = target_query_int(db, psprintf("SELECT count(*) FROM _lfsync_state WHERE %s", ours),

@@ -153,15 +153,28 @@ source_is_mutable(const Source *source)
 {
 	Query	   *query = source_query(source);
 
-	return query->hasSubLinks || contain_mutable_functions(query->jointree->quals);
+	return query->hasSubLinks || contain_mutable_functions(query->jointree->quals) ||
+		contain_mutable_functions((Node *) query->targetList);
 }
 
 char *
 source_conditions(const Source *source)
 {
-	Node	   *quals = source_query(source)->jointree->quals;
+	Query	   *query = source_query(source);
+	StringInfoData text;
+	ListCell   *lc;
 
-	return quals ? nodeToString(quals) : NULL;
+	initStringInfo(&text);
+	if (query->jointree->quals)
+		appendStringInfoString(&text, nodeToString(query->jointree->quals));
+	foreach(lc, query->targetList)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		if (!IsA(expr, Var))
+			appendStringInfoString(&text, nodeToString(expr));
+	}
+	return text.len > 0 ? text.data : NULL;
 }
 
 /* Below this nobody would miss an index. */

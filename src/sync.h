@@ -9,6 +9,7 @@
 #define LFSYNC_SYNC_H
 
 #include "position.h"
+#include "rangesum.h"
 #include "runner.h"
 
 /* Raises 55006 where the table is another job's, database's or server's. */
@@ -16,9 +17,9 @@ extern void sync_check_owner(const Run *run, const TargetState *state);
 
 /*
  * Does the target hold what an earlier run of a mode that goes on has left, of
- * this source?  If not the table is loaded anew.  Checks the owner.
+ * this source?  If not the tables are loaded anew.  Checks the owner.
  */
-extern bool sync_can_go_on(Run *run, const RunTable *table);
+extern bool sync_can_go_on(Run *run);
 
 /*
  * Batches that follow are for this table.  True if the target has columns now
@@ -26,11 +27,20 @@ extern bool sync_can_go_on(Run *run, const RunTable *table);
  */
 extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 
-/* What the table has come to; adds to the run's counts. */
+/* What the table and its dimensions have come to. */
 extern void sync_end_table(Run *run, RunTable *table);
+
+/*
+ * The source of an adopted table has so many rows.  They are what counts there:
+ * its own number says nothing, since it holds others' rows, and keeps ours.
+ */
+extern void sync_count_source(Run *run, RunTable *table, int64 rows);
 
 /* Where the run leaves off, committed at its end. */
 extern void sync_set_position(Run *run, RunTable *table, const Position *position);
+
+/* What a merge has found, stored if the run has anything to write. */
+extern void sync_set_sums(Run *run, RunTable *table, const RangeTracker *sums);
 
 /* A note for the history. */
 extern void sync_note(Run *run, const char *format,...) pg_attribute_printf(2, 3);

@@ -21,7 +21,7 @@
 typedef struct SyncedTable
 {
 	const TargetTable *table;
-	TableCounts counts;
+	TableCounts *counts;		/* of the table, then of its dimensions */
 	int64		generation;
 	bool		appendable;		/* its columns are an image's, in their order */
 	sqlite3_stmt *append;		/* of rows behind all others */
@@ -32,28 +32,42 @@ typedef struct SyncedTable
 
 static SyncedTable synced;
 
-/* Counted by the hook below since the batch began. */
-static struct
+/* Counted by the hook below since the batch began; in the order of counts. */
+typedef struct WrittenRows
 {
 	const char *table_name;
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
-}			written;
+} WrittenRows;
+
+static WrittenRows *written;
+static int	nwritten = 0;
 
 /* Called by SQLite for each row that it writes. */
 static void
 count_row(void *arg, int operation, const char *database, const char *table,
 		  sqlite3_int64 rowid)
 {
-	if (sqlite3_stricmp(table, written.table_name) != 0)
-		return;
+	WrittenRows *rows = written;
+
+	while (sqlite3_stricmp(table, rows->table_name) != 0)
+	{
+		if (++rows == written + nwritten)
+			return;
+	}
 	if (operation == SQLITE_INSERT)
-		written.inserted++;
+		rows->inserted++;
 	else if (operation == SQLITE_UPDATE)
-		written.updated++;
+		rows->updated++;
 	else
-		written.deleted++;
+		rows->deleted++;
+}
+
+static bool
+is_written(const WrittenRows *rows)
+{
+	return rows->inserted + rows->updated + rows->deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -72,49 +86,75 @@ is_key(const TargetTable *table, int column)
 	return false;
 }
 
-/* "a", "b" of the columns wanted, each behind a prefix. */
+/*
+ * A column's name where it is compared.  In an adopted table it may compare
+ * otherwise than byte by byte, and would hide an update from us.
+ */
 static char *
-column_list(const TargetTable *table, bool keys, bool others, const char *prefix)
+compared(const TargetTable *table, int column)
+{
+	const TargetColumn *c = &table->columns[column];
+	bool		collated = table->adopted && strcmp(c->sqlite_type, "TEXT") == 0;
+
+	return psprintf("%s%s", message_quote_name(c->name), collated ? " COLLATE BINARY" : "");
+}
+
+/* "a", "b" of the key, in its order. */
+static char *
+key_list(const TargetTable *table)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	if (keys && !others)
-	{
-		/* in the key's order */
-		for (int i = 0; i < table->nkeys; i++)
-			appendStringInfo(&list, "%s%s%s", i ? ", " : "", prefix,
-							 message_quote_name(table->columns[table->keys[i]].name));
-		return list.data;
-	}
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", compared(table, table->keys[i]));
+	return list.data;
+}
+
+static char *
+all_list(const TargetTable *table)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", message_quote_name(table->columns[i].name));
+	return list.data;
+}
+
+/* Columns beside the key, each behind a prefix; empty if there are none. */
+static char *
+other_list(const TargetTable *table, const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		if (is_key(table, i) ? keys : others)
-			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix,
-							 message_quote_name(table->columns[i].name));
+		if (!is_key(table, i))
+			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, compared(table, i));
 	}
 	return list.data;
 }
 
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
- * parser takes ON for a join's.
+ * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
+ * constraints may say, such as to replace other rows.
  */
 static char *
 upsert_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *columns = column_list(table, true, true, "");
-	char	   *others = column_list(table, false, true, "");
+	char	   *columns = all_list(table);
 	bool		first = true;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
+	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
 					 "WHERE true ON CONFLICT (%s) DO ",
 					 message_quote_name(table->name), columns, columns,
-					 message_quote_name(table->name),
-					 column_list(table, true, false, ""));
-	if (others[0] == '\0')
+					 target_image_rows(table), key_list(table));
+	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
 		return sql.data;
@@ -131,8 +171,7 @@ upsert_sql(const TargetTable *table)
 		first = false;
 	}
 	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
-					 column_list(table, false, true, "old."),
-					 column_list(table, false, true, "excluded."));
+					 other_list(table, "old."), other_list(table, "excluded."));
 	return sql.data;
 }
 
@@ -141,25 +180,21 @@ static char *
 compare_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *others = column_list(table, false, true, "");
 	const char *key = message_quote_name(table->columns[table->keys[0]].name);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
-	if (others[0] == '\0')
+	if (table->nkeys == table->ncolumns)
 		appendStringInfoString(&sql, "0");
 	else
 		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
-						 column_list(table, false, true, "old."),
-						 column_list(table, false, true, "new."));
-	appendStringInfo(&sql, " FROM image.%s AS new LEFT JOIN main.%s AS old ON ",
-					 message_quote_name(table->name), message_quote_name(table->name));
+						 other_list(table, "old."), other_list(table, "new."));
+	appendStringInfo(&sql, " FROM %s AS new LEFT JOIN main.%s AS old ON ",
+					 target_image_rows(table), message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
-	{
-		const char *name = message_quote_name(table->columns[table->keys[i]].name);
-
-		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "", name, name);
-	}
+		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
+						 compared(table, table->keys[i]),
+						 message_quote_name(table->columns[table->keys[i]].name));
 	return sql.data;
 }
 
@@ -169,7 +204,7 @@ range_condition(const TargetTable *table, const BatchEnd *end)
 {
 	StringInfoData sql;
 	StringInfoData parameters;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 
 	initStringInfo(&parameters);
 	for (int i = 0; i < table->nkeys; i++)
@@ -284,7 +319,8 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 	bool		altered = false;
 	int			rc;
 
-	synced.appendable = true;
+	if (table == synced.table)
+		synced.appendable = true;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
 	{
 		const char *name = (const char *) sqlite3_column_text(stmt, 1);
@@ -297,7 +333,7 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 			if (pg_strcasecmp(table->columns[i].name, name) == 0)
 				column = i;
 		}
-		if (column != ncolumns++)
+		if (column != ncolumns++ && table == synced.table)
 			synced.appendable = false;
 		if (key > 0 && (key > table->nkeys || table->keys[key - 1] != column))
 			refuse_structure(table, psprintf("Its key has another column: \"%s\".", name));
@@ -404,6 +440,17 @@ read_generation(sqlite3 *db, const TargetTable *table)
 	return generation;
 }
 
+static int64
+read_rows(sqlite3 *db, const TargetTable *table)
+{
+	char	   *sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
+									  table->name);
+	int64		rows = target_query_int(db, sql, "reading _lfsync_state", 0);
+
+	sqlite3_free(sql);
+	return rows;
+}
+
 static void
 forget_table(void)
 {
@@ -418,27 +465,37 @@ void
 target_begin_sync(sqlite3 *db, const TargetTable *table,
 				  const SyncOptions *options, TableReply *reply)
 {
-	char	   *sql;
+	List	   *tables = lcons(unconstify(TargetTable *, table), list_copy(table->dimensions));
+	ListCell   *lc;
 
 	forget_table();
 	synced.table = table;
-	written.table_name = table->name;
-	sqlite3_update_hook(db, count_row, NULL);
+	synced.counts = palloc0(list_length(tables) * sizeof(TableCounts));
+	nwritten = list_length(tables);
+	written = palloc0(nwritten * sizeof(WrittenRows));
 
-	if (table->apply == APPLY_VERIFY)
-		(void) fit_columns(db, table, options, &reply->notes);
-	else
-	{
+	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_begin_write(db);
-		reply->altered = fit_columns(db, table, options, &reply->notes);
-		reply->notes = list_concat(reply->notes, fit_indexes(db, table));
-		target_commit(db);
+	if (table->apply == APPLY_SYNC)
+		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
+	foreach(lc, tables)
+	{
+		TargetTable *one = (TargetTable *) lfirst(lc);
+
+		written[foreach_current_index(lc)].table_name = one->name;
+		synced.counts[foreach_current_index(lc)].rows = read_rows(db, one);
+		if (table->adopted)
+			target_check_adopted(db, table);
+		else if (fit_columns(db, one, options, &reply->notes))
+			reply->altered = true;
+		if (table->apply != APPLY_VERIFY && !table->adopted)
+			reply->notes = list_concat(reply->notes, fit_indexes(db, one));
 	}
+	if (table->apply != APPLY_VERIFY && !table->adopted)
+		target_commit(db);
 	synced.generation = read_generation(db, table);
-	sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
-						  table->name);
-	synced.counts.rows = target_query_int(db, sql, "reading _lfsync_state", 0);
-	sqlite3_free(sql);
+	target_begin_dimensions(db, table);
+	sqlite3_update_hook(db, count_row, NULL);
 }
 
 /*-------------------------------------------------------------------------
@@ -447,8 +504,10 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  */
 
 void
-target_check_generation(sqlite3 *db)
+target_check_generation(sqlite3 *db, const TargetTable *table)
 {
+	if (synced.table == NULL || strcmp(synced.table->name, table->name) != 0)
+		return;
 	if (read_generation(db, synced.table) != synced.generation)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -464,41 +523,63 @@ target_check_generation(sqlite3 *db)
 static void
 begin_batch(sqlite3 *db)
 {
-	written.inserted = written.updated = written.deleted = 0;
+	for (int i = 0; i < nwritten; i++)
+		written[i].inserted = written[i].updated = written[i].deleted = 0;
 	target_begin_write(db);
-	target_check_generation(db);
+	target_check_generation(db, synced.table);
 }
 
-/* Position and counts go with the rows; nothing written, nothing committed. */
+/* What _lfsync_state says of one table of a batch. */
 static void
-end_batch(sqlite3 *db, const char *position)
+write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const char *position)
 {
 	static const char what[] = "writing the position";
 
-	if (written.inserted + written.updated + written.deleted == 0)
+	counts->rows += rows->inserted - rows->deleted;
+	counts->inserted += rows->inserted;
+	counts->updated += rows->updated;
+	counts->deleted += rows->deleted;
+	if (synced.state == NULL)
+		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = generation + 1, rows = ?1, "
+									  "position = coalesce(?2, position), "
+									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
+									  "WHERE table_name = ?3 COLLATE NOCASE", what);
+	sqlite3_bind_int64(synced.state, 1, counts->rows);
+	if (position)
+		sqlite3_bind_text(synced.state, 2, position, -1, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(synced.state, 2);
+	sqlite3_bind_text(synced.state, 3, rows->table_name, -1, SQLITE_STATIC);
+	step_done(db, synced.state, what);
+}
+
+/*
+ * Position and counts go with the rows; nothing written, nothing committed but
+ * what temporary tables hold.
+ */
+static void
+end_batch(sqlite3 *db, const char *position)
+{
+	bool		some = false;
+
+	for (int i = 0; i < nwritten; i++)
+		some = some || is_written(&written[i]);
+	if (!some && nwritten == 1)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
 		return;
 	}
-	synced.counts.rows += written.inserted - written.deleted;
-	if (synced.state == NULL)
-		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = ?1, rows = ?2, "
-									  "position = coalesce(?3, position), "
-									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
-									  "WHERE table_name = ?4 COLLATE NOCASE", what);
-	sqlite3_bind_int64(synced.state, 1, ++synced.generation);
-	sqlite3_bind_int64(synced.state, 2, synced.counts.rows);
-	if (position)
-		sqlite3_bind_text(synced.state, 3, position, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(synced.state, 3);
-	sqlite3_bind_text(synced.state, 4, synced.table->name, -1, SQLITE_STATIC);
-	step_done(db, synced.state, what);
+	for (int i = 0; i < nwritten && some; i++)
+	{
+		/* the table itself has the position and the generation of all */
+		if (i == 0 || is_written(&written[i]))
+			write_state(db, &written[i], &synced.counts[i], i == 0 ? position : NULL);
+	}
+	/* an adopted table has no state before its first run has ended */
+	if (some && synced.generation >= 0)
+		synced.generation++;
 	target_commit(db);
-	synced.counts.inserted += written.inserted;
-	synced.counts.updated += written.updated;
-	synced.counts.deleted += written.deleted;
 }
 
 /* Do all rows of the image come behind those that the table has? */
@@ -522,8 +603,9 @@ write_rows(sqlite3 *db, bool keyed)
 	{
 		/* nothing but these words lets SQLite copy whole records */
 		if (synced.append == NULL)
-			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s", name, name),
-										   "inserting rows");
+			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM %s", name,
+													target_image_rows(synced.table)),
+									   "inserting rows");
 		step_done(db, synced.append, "inserting rows");
 		return;
 	}
@@ -537,7 +619,7 @@ static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 {
 	const TargetTable *table = synced.table;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 	char	   *others;
 
 	if (count_range(db, table, end) == nrows)
@@ -567,11 +649,12 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		if (rc != SQLITE_ROW)
 			target_error(db, rc, "comparing rows");
 		missing = sqlite3_column_int64(synced.compare, 0);
-		synced.counts.updated += sqlite3_column_int64(synced.compare, 1);
+		synced.counts->updated += sqlite3_column_int64(synced.compare, 1);
 		sqlite3_reset(synced.compare);
 	}
-	synced.counts.inserted += missing;
-	synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
+	synced.counts->inserted += missing;
+	if (end->range)
+		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
 void
@@ -581,15 +664,28 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 	/* deserialize outside of transactions, one image in each */
 	if (image)
 		target_attach_image(db, image, size);
+	/* in a comparison it is for temporary tables only */
 	if (synced.table->apply == APPLY_VERIFY)
+		target_run(db, "BEGIN", "beginning a transaction");
+	else
+		begin_batch(db);
+	if (end->range && end->after.open)
+		target_begin_merging(db);
+	if (image)
+		target_apply_dimensions(db, end->range);
+	if (synced.table->apply == APPLY_VERIFY)
+	{
 		compare_rows(db, end, nrows);
+		target_run(db, "COMMIT", "comparing rows");
+	}
 	else
 	{
-		begin_batch(db);
 		if (image)
 			write_rows(db, keyed);
 		if (end->range)
 			delete_missing(db, end, nrows);
+		if (end->range && end->to.open)
+			target_end_merging(db);
 		end_batch(db, end->position);
 	}
 	if (image)
@@ -597,9 +693,12 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 }
 
 void
-target_sync_counts(TableCounts *counts)
+target_sync_counts(sqlite3 *db, const TargetTable *table, TableCounts *counts)
 {
-	*counts = synced.counts;
+	if (table->apply != APPLY_FILL)
+		memcpy(counts, synced.counts, nwritten * sizeof(TableCounts));
+	for (int i = 0; i < list_length(table->dimensions); i++)
+		target_count_dimension(db, i, &counts[i + 1]);
 }
 
 void
