@@ -150,6 +150,12 @@ describe_batch(void *arg, BatchEnd *end)
 	end->position = position_to_utf8(scan->position);
 }
 
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((IncrementalScan *) arg)->batch);
+}
+
 static bool
 receive_row(void *arg, ImageValue *values)
 {
@@ -190,7 +196,7 @@ static void
 ship(IncrementalScan *scan, Source *source, BatchForm form)
 {
 	batch_begin_table(scan->batch, source, scan->table->mapping, form, describe_batch, scan);
-	(void) source_scan(source, &scan->run->order->options, batch_before_fetch,
+	(void) source_scan(source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	batch_send(scan->batch);
 	run_count_oddities(scan->run, source);
