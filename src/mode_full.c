@@ -133,6 +133,12 @@ check_adopted(const Run *run, const RunTable *table)
 				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
 				 errdetail("A mapping to several tables makes them itself."),
 				 errhint("Choose another file, or other names in the mapping.")));
+	if (table->mapping->table->nfts > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A full-text index (\"fts\") is made only for tables that lfsync makes."),
+				 errhint("Leave \"fts\" out.")));
 	if (table->mapping->table->nkeys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
