@@ -609,7 +609,7 @@ note_open_writers(Run *run, const Candidate *candidate)
 {
 	List	   *pids = query_texts(psprintf("SELECT pg_catalog.string_agg(pid::pg_catalog.text, ', ' ORDER BY pid) "
 											"FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'virtualxid' "
-											"AND virtualxid OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(%s, ','))",
+											"AND virtualxid OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(%s, ', '))",
 											quote_literal_cstr(joined(candidate->open, ""))));
 
 	sync_note(run, "rows above the stable bound are read again by the next run: who might commit below it is still at work%s%s",
