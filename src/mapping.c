@@ -521,6 +521,68 @@ parenthesized(const char *query)
  *-------------------------------------------------------------------------
  */
 
+/*
+ * The columns of a full-text index.  What rows it means it knows by their
+ * rowids, which last only as aliases of a key.
+ */
+static void
+set_fts(TargetTable *table, List *columns, int first, bool has_rowid, const char *path)
+{
+	ListCell   *lc;
+
+	if (columns == NIL)
+		return;
+	if (!has_rowid)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s: a full-text index needs a table whose key is one integer", path),
+				 errdetail("SQLite's VACUUM numbers the rows of other tables anew."),
+				 errhint("Leave it out, or map an integer key.")));
+	table->fts = palloc(list_length(columns) * sizeof(int));
+	foreach(lc, columns)
+	{
+		int			column = lfirst_int(lc) + first;
+
+		if (mapping_same_name(table->columns[column].name, "rank") ||
+			mapping_same_name(table->columns[column].name, "rowid"))
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("%s: FTS5 keeps the name \"%s\" for itself", path,
+							table->columns[column].name),
+					 errhint("Give the column another name in a mapping.")));
+		table->fts[table->nfts++] = column;
+	}
+}
+
+/* The columns that option "fts" names. */
+static List *
+fts_option(const SourceInfo *source, const SyncOrder *order)
+{
+	List	   *columns = NIL;
+	ListCell   *lc;
+
+	foreach(lc, options_names(order->options.fts))
+	{
+		int			found = column_by_name(source->columns, source->ncolumns,
+										   (char *) lfirst(lc));
+
+		if (order->mapping)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"fts\" and argument \"mapping\" do not go together"),
+					 errhint("Put \"fts\" beside the \"columns\" of a table in the mapping.")));
+		if (found < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("option \"fts\": column \"%s\" does not exist in %s",
+							(char *) lfirst(lc), source->description),
+					 errdetail("Its columns are: %s.",
+							   column_list(source->columns, source->ncolumns))));
+		columns = list_append_unique_int(columns, found);
+	}
+	return columns;
+}
+
 /* Plain tables alone have an order of their own. */
 static bool
 has_own_order(const SourceInfo *source)
@@ -631,6 +693,7 @@ map_dimension(const DimensionInfo *info, const TablesInfo *tables,
 			not_null[i] = true;
 	}
 	map_given_indexes(table, info->mapped->indexes, 1);
+	set_fts(table, info->mapped->fts, 1, true, info->mapped->fts_path);
 
 	dimension->image_sql = psprintf("CREATE TABLE %s (%s)", message_quote_name(table->name),
 									bare_columns(table, 1));
@@ -736,6 +799,14 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	else if (source->rel && order->options.foreign_keys)
 		foreign_keys = map_foreign_keys(mapping, source->rel, order);
 	map_body(mapping, foreign_keys);
+	set_fts(table, fts_option(source, order), 0, mapping->rowid_column >= 0, "option \"fts\"");
+	if (tables->view_name)
+	{
+		table->view_name = mapping_to_utf8(tables->view_name);
+		table->view_sql = tables->view_sql;
+	}
+	if (tables->rows)
+		set_fts(table, tables->rows->fts, 0, mapping->rowid_column >= 0, tables->rows->fts_path);
 
 	if (order->filter)
 		check_filter(order->filter);

@@ -86,6 +86,8 @@ preview_rows(ReturnSetInfo *rsinfo, const Mapping *mapping)
 					mapping->column_notes[i]);
 	foreach(lc, mapping->notes)
 		put_preview(rsinfo, table->name, NULL, (char *) lfirst(lc));
+	if (table->view_name)
+		put_preview(rsinfo, table->view_name, NULL, "view that joins the tables again");
 }
 
 /*

@@ -60,6 +60,8 @@ typedef struct TablesInfo
 	List	   *key;			/* int; NIL: none, or "rows" has not said */
 	List	   *dimensions;		/* of DimensionInfo: none before what it refers
 								 * to */
+	char	   *view_name;		/* or NULL */
+	char	   *view_sql;		/* UTF-8 */
 } TablesInfo;
 
 /* The column that numbers a dimension's rows. */
@@ -109,5 +111,10 @@ extern List *primary_key_columns(Relation rel);
 extern TablesInfo *map_tables(const SourceInfo *source,
 							  const MappedTables *mapped,
 							  const SyncOrder *order);
+
+/* mapping_flat.c */
+
+/* The SELECT of the view that joins the tables again, in UTF-8. */
+extern char *map_flat(const MappedTables *mapped, const MappedTable *rows);
 
 #endif							/* LFSYNC_MAPPING_PARTS_H */

@@ -94,6 +94,10 @@ typedef struct TargetTable
 								 * a value */
 	int			nnatural;		/* of a dimension, whose first column is its */
 	int		   *natural;		/* surrogate key: columns of the natural one */
+	int			nfts;			/* columns of the full-text index; the key is */
+	int		   *fts;			/* then one integer */
+	char	   *view_name;		/* that joins the dimensions again, ... */
+	char	   *view_sql;		/* ... a SELECT; or NULL */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */

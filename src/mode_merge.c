@@ -510,6 +510,12 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a mapping none of whose tables has the rows of %s cannot be verified",
+						table->source->description),
+				 errhint("Every run of the job makes its tables anew.")));
 	/* one that is still to be adopted names no source */
 	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,
