@@ -440,7 +440,7 @@ merge_table(Run *run, RunTable *table, Position *position)
 			table->mapping->dimensions == NIL)
 		{
 			rangesum_begin(&sums, table->sums, table->sums_len,
-						   source_estimate(table->source));
+						   source_estimate(table->source), target->fingerprint);
 			scan.sums = &sums;
 		}
 		merge_keys(&scan, &open, &open);

@@ -299,6 +299,29 @@ END
 	}
 };
 
+# Ranges that are as they were are not compared again, but for those of a file
+# that somebody else has written meanwhile.
+subtest 'by hand, while a merge is under way' => sub {
+	$t->sql(q(TRUNCATE t; INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 1000) i));
+	# the first merge after a load knows of no ranges, and compares all
+	$t->sql(q(SELECT lfsync_reset_job('numbers')));
+	merge('numbers');
+	$t->sql(q(UPDATE t SET v = 'new' WHERE id IN (1, 999)));
+
+	my $gate = $t->close_gate;
+	my $caller = $t->session;
+	$caller->send(q(SELECT rows_updated FROM lfsync_export(job => 'numbers');));
+	$t->wait_at_gate;
+	$t->wait_phase('scanning', sub { $_[0]{batches_done} == 4 });
+	is(sqlite($t->path('numbers.db'), q(UPDATE r SET v = 'by hand' WHERE id IN (300, 700))), '', 'rows before and behind the point that it has reached');
+	$gate->open_gate;
+	$caller->wait;
+	is($caller->error, '', 'nobody minds');
+	is($caller->output, 3, 'what comes after it is mended');
+	is(merge('numbers'), '1000 0 1 0', 'what was before by the next merge');
+	is(verify('numbers'), '0 0 0', 'and leaves none');
+};
+
 subtest 'deletes that are ignored' => sub {
 	my $args = q(options => '{"deletes": "ignore"}');
 
