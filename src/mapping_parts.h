@@ -68,7 +68,6 @@ typedef struct TablesInfo
 #define MAPPING_SURROGATE_KEY	"id"
 
 extern char *mapping_to_utf8(const char *text);
-extern bool mapping_name_is_reserved(const char *name);
 
 /* The column of a name or number, or -1. */
 extern int	column_by_name(const ColumnInfo *columns, int ncolumns,
