@@ -422,6 +422,17 @@ message_get_done(StringInfo message, FinishReply *reply)
 	reply->notes = message_get_texts(message);
 }
 
+bool
+message_is_natural(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nnatural; i++)
+	{
+		if (table->natural[i] == column)
+			return true;
+	}
+	return false;
+}
+
 char *
 message_quote_name(const char *name)
 {

@@ -276,6 +276,9 @@ extern void message_get_table_ready(StringInfo message, TableReply *reply);
 extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
 
+/* Is the column part of a dimension's natural key? */
+extern bool message_is_natural(const TargetTable *table, int column);
+
 /* A name between double quotes, as both databases read it. */
 extern char *message_quote_name(const char *name);
 

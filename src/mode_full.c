@@ -461,7 +461,8 @@ receive_row(void *arg, ImageValue *values)
 		}
 	}
 	target->rows++;
-	scan->table->counts.inserted++;
+	if (!target->rowless)
+		scan->table->counts.inserted++;
 	scan->run->counts.rows_read++;
 	return kept;
 }

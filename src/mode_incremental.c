@@ -461,9 +461,12 @@ prepare_versions(Run *run, RunTable *table)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("mode \"incremental\" does not go with this %s",
-						run->order->mapping ? "filter or mapping" : "filter"),
+						run->order->mapping ? "mapping" : "filter"),
+				 run->order->mapping ?
+				 errdetail("What it, or the filter, makes of a row depends on more than the row itself, so rows change without being written.") :
 				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
-				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
+				 errhint("Use mode \"merge\", which compares all rows, or a %s of immutable functions over the row.",
+						 run->order->mapping ? "mapping" : "filter")));
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);

@@ -154,17 +154,6 @@ create_functions(sqlite3 *db)
  *-------------------------------------------------------------------------
  */
 
-static bool
-is_natural(const TargetTable *table, int column)
-{
-	for (int i = 0; i < table->nnatural; i++)
-	{
-		if (table->natural[i] == column)
-			return true;
-	}
-	return false;
-}
-
 static char *
 quoted(const TargetTable *table, int column)
 {
@@ -190,7 +179,7 @@ listed(const TargetTable *table, bool natural, bool values, const char *prefix,
 	initStringInfo(&list);
 	for (int i = 1; i < table->ncolumns; i++)
 	{
-		if (is_natural(table, i) ? natural : values)
+		if (message_is_natural(table, i) ? natural : values)
 			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, show(table, i));
 	}
 	return list.data;
@@ -311,7 +300,7 @@ target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 
 		dimension->table = (TargetTable *) lfirst(lc);
 		for (int i = 1; i < dimension->table->ncolumns; i++)
-			dimension->has_values = dimension->has_values || !is_natural(dimension->table, i);
+			dimension->has_values = dimension->has_values || !message_is_natural(dimension->table, i);
 		if (rows->apply == APPLY_FILL)
 		{
 			dimension->name = message_quote_name(target_filled_name(dimension->table->name));
@@ -416,7 +405,7 @@ note_words(sqlite3 *db, const Dimension *dimension, int n)
 	{
 		char	   *name = quoted(table, table->fts[i]);
 
-		if (!is_natural(table, table->fts[i]))
+		if (!message_is_natural(table, table->fts[i]))
 			appendStringInfo(&differs, "%scoalesce(s.%s, old.%s) IS NOT old.%s",
 							 differs.len ? " OR " : "", name, name, name);
 	}
@@ -518,7 +507,7 @@ seen_words_differ(const TargetTable *table)
 	{
 		char	   *name = quoted(table, table->fts[i]);
 
-		if (!is_natural(table, table->fts[i]))
+		if (!message_is_natural(table, table->fts[i]))
 			appendStringInfo(&sql, " OR seen.%s IS NOT old.%s", name, name);
 	}
 	return sql.data;
