@@ -31,6 +31,7 @@
 #include "job.h"
 #include "mapping.h"
 #include "precheck.h"
+#include "runner.h"
 
 PG_FUNCTION_INFO_V1(lfsync_export);
 PG_FUNCTION_INFO_V1(lfsync_export_query);
@@ -40,7 +41,6 @@ PG_FUNCTION_INFO_V1(lfsync_export_all);
 PG_FUNCTION_INFO_V1(lfsync_start_job);
 PG_FUNCTION_INFO_V1(lfsync_verify);
 PG_FUNCTION_INFO_V1(lfsync_cancel);
-PG_FUNCTION_INFO_V1(lfsync_preview);
 
 static void
 options_arg(FunctionCallInfo fcinfo, int n, SyncOptions *options)
@@ -117,14 +117,15 @@ lfsync_export(PG_FUNCTION_ARGS)
 	relid = required_relation_arg(fcinfo, 0, "source", &relname);
 	order.sources = list_make1_oid(relid);
 	order.file = required_text_arg(fcinfo, 1, "file");
-	order.table_names = list_make1(PG_ARGISNULL(2) ? relname : text_arg(fcinfo, 2));
+	order.mapping = text_arg(fcinfo, 7);
+	order.table_names = mapping_target_names(order.mapping, text_arg(fcinfo, 2), relname);
 	order.mode = PG_ARGISNULL(3) ? "full" : text_arg(fcinfo, 3);
+	check_export_mode(order.mode);
 	order.key_columns = text_array_arg(fcinfo, 4, "key_columns");
 	if (strcmp(order.mode, "incremental") != 0)
 		refuse_argument(fcinfo, 5, "cursor_columns", order.mode);
 	order.cursor_columns = text_array_arg(fcinfo, 5, "cursor_columns");
 	order.filter = text_arg(fcinfo, 6);
-	refuse_argument(fcinfo, 7, "mapping", order.mode);
 	options_arg(fcinfo, 8, &order.options);
 	return export(fcinfo, &order, GetUserId());
 }
@@ -404,74 +405,4 @@ lfsync_cancel(PG_FUNCTION_ARGS)
 				 errmsg("permission denied to cancel run " INT64_FORMAT, run_id),
 				 errdetail("Only its owner's members and members of pg_signal_backend may.")));
 	PG_RETURN_DATUM(DirectFunctionCall1(pg_cancel_backend, Int32GetDatum(pid)));
-}
-
-static void
-put_preview(ReturnSetInfo *rsinfo, const char *table, const TargetColumn *column,
-			const char *note)
-{
-	Datum		values[6];
-	bool		nulls[6];
-
-	memset(nulls, true, sizeof(nulls));
-	values[0] = CStringGetTextDatum(slot_text(table));
-	nulls[0] = false;
-	if (column)
-	{
-		values[1] = CStringGetTextDatum(slot_text(column->name));
-		values[2] = CStringGetTextDatum(slot_text(column->expression));
-		values[3] = CStringGetTextDatum(slot_text(column->source_type));
-		values[4] = CStringGetTextDatum(column->sqlite_type);
-		memset(nulls, false, 5 * sizeof(bool));
-	}
-	if (note)
-	{
-		values[5] = CStringGetTextDatum(slot_text(note));
-		nulls[5] = false;
-	}
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/*
- * lfsync_preview(source regclass, mapping json, options jsonb)
- *
- * A row per target column, and one without a column for each note on the
- * table as a whole.
- */
-Datum
-lfsync_preview(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	SyncOrder	order;
-	Mapping    *mapping;
-	Oid			relid;
-	char	   *relname;
-	ListCell   *lc;
-	Relation	rel;
-
-	memset(&order, 0, sizeof(order));
-	relid = required_relation_arg(fcinfo, 0, "source", &relname);
-	precheck_source(relid, NIL);
-	refuse_argument(fcinfo, 1, "mapping", "full");
-	options_arg(fcinfo, 2, &order.options);
-	order.sources = list_make1_oid(relid);
-	order.table_names = list_make1(relname);
-
-	rel = table_open(relid, AccessShareLock);
-	mapping_check_table_name(relname);
-	mapping = mapping_from_relation(relid, relname, &order);
-	table_close(rel, NoLock);
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < mapping->table->ncolumns; i++)
-	{
-		const char *note = mapping->column_notes[i];
-
-		if (i == mapping->rowid_column)
-			note = "INTEGER PRIMARY KEY";
-		put_preview(rsinfo, mapping->table->name, &mapping->table->columns[i], note);
-	}
-	foreach(lc, mapping->notes)
-		put_preview(rsinfo, mapping->table->name, NULL, (char *) lfirst(lc));
-	return (Datum) 0;
 }

@@ -8,7 +8,7 @@
 #ifndef LFSYNC_BATCH_H
 #define LFSYNC_BATCH_H
 
-#include "mapping.h"
+#include "dictionary.h"
 #include "runner.h"
 
 typedef enum BatchForm
@@ -33,6 +33,9 @@ struct Batch
 	const Source *source;
 	const Mapping *mapping;
 	BatchForm	form;
+	Dictionary *dictionary;		/* of what the rows refer to, or NULL */
+	int			nentries;		/* tables of an image */
+	ImageSchemaEntry *entries;
 	BatchDescribe describe;		/* NULL in a table that is filled */
 	void	   *arg;
 	int			nrows;			/* in the image being built */
@@ -52,6 +55,15 @@ struct Batch
 	int64		total_pages;
 };
 
+/* A point to go back to, as long as no image has left since. */
+typedef struct BatchMark
+{
+	void	   *builder;		/* its memory */
+	int			nrows;			/* in the image; 0: none was begun */
+	uint32		npages;
+	int64		sent;			/* images, by then */
+} BatchMark;
+
 extern Batch *batch_create(Run *run);
 
 /* The rows that follow are for this table; tells the writer nothing. */
@@ -65,11 +77,18 @@ extern void batch_begin_table(Batch *batch, const Source *source,
  */
 extern void batch_add_row(Batch *batch, int64 rowid, const ImageValue *values);
 
+/*
+ * Takes back the rows since the mark; false if they are on their way.  A mark
+ * is made of memory that is kept for the next one.
+ */
+extern void batch_mark(const Batch *batch, BatchMark *mark);
+extern bool batch_go_back(Batch *batch, const BatchMark *mark);
+
 /* Sends what there is, if there is anything. */
 extern void batch_send(Batch *batch);
 
-/* SourceBeforeFetch: as many rows as there is room for, waiting for some. */
-extern long batch_before_fetch(void *batch);
+/* As many rows as there is room for, waiting for some: for SourceBeforeFetch. */
+extern long batch_before_fetch(Batch *batch);
 
 /* Raises the error that a result other than IMAGE_OK means for a row. */
 pg_noreturn extern void batch_refuse_row(const Source *source, int64 rowid,

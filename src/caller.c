@@ -273,7 +273,6 @@ complete_order(SyncOrder *order, Oid owner)
 	precheck_owner(owner);
 	if (order->event)
 		return order->file;
-	(void) find_mode(order->mode);
 	foreach(lc, order->table_names)
 		mapping_check_table_name((char *) lfirst(lc));
 	file = path_resolve(order->file, owner);

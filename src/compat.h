@@ -69,4 +69,22 @@ extern bool pq_check_connection(void);
 #define VXID_PROC(vxid) ((vxid).backendId)
 #endif
 
+/* Actions of the json parser can say that they failed from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define JsonActionResult	JsonParseErrorType
+#define JSON_ACTION_DONE	return JSON_SUCCESS
+#else
+#define JsonActionResult	void
+#define JSON_ACTION_DONE	return
+#endif
+
+/* The lexer's state may be the caller's since 17. */
+#if PG_VERSION_NUM >= 170000
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen(NULL, (text), strlen(text), GetDatabaseEncoding(), true)
+#else
+#define makeJsonLexContextCstring(text) \
+	makeJsonLexContextCstringLen((char *) (text), strlen(text), GetDatabaseEncoding(), true)
+#endif
+
 #endif							/* LFSYNC_COMPAT_H */

@@ -29,6 +29,7 @@
 #include "args.h"
 #include "compat.h"
 #include "job.h"
+#include "mapping.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(lfsync_job_owner);
@@ -509,8 +510,9 @@ job_order(const Job *job, SyncOrder *order)
 	order->search_path = job->search_path;
 	order->reset = job->reset;
 	options_parse(job->options, &order->options, &of_job);
-	order->table_names = list_make1(job->table_name);
-	if (job->source)
+	if (job->source == NULL)
+		order->table_names = mapping_target_names(job->mapping, job->table_name, NULL);
+	else
 	{
 		Oid			relid = relation_by_name(job->source);
 
@@ -521,7 +523,7 @@ job_order(const Job *job, SyncOrder *order)
 							job->name, job->source),
 					 errhint("Make it again, name another one with lfsync_alter_job(), or drop the job.")));
 		order->sources = list_make1_oid(relid);
-		if (job->table_name == NULL)
-			order->table_names = list_make1(get_rel_name(relid));
+		order->table_names = mapping_target_names(job->mapping, job->table_name,
+												  get_rel_name(relid));
 	}
 }

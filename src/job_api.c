@@ -168,7 +168,9 @@ lfsync_add_query_job(PG_FUNCTION_ARGS)
 
 	job->query = required_text_arg(fcinfo, 1, "query");
 	job->file = required_text_arg(fcinfo, 2, "file");
-	job->table_name = required_text_arg(fcinfo, 3, "table_name");
+	/* a mapping names its tables itself */
+	job->table_name = PG_ARGISNULL(7) ? required_text_arg(fcinfo, 3, "table_name") :
+		text_arg(fcinfo, 3);
 	job->mode = text_arg(fcinfo, 4);
 	job->key_columns = text_array_arg(fcinfo, 5, "key_columns");
 	job->cursor_columns = text_array_arg(fcinfo, 6, "cursor_columns");

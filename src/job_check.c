@@ -71,17 +71,6 @@ check_schedule(const Job *job)
 	return options;
 }
 
-/* The one place that knows of mappings before there are any. */
-static void
-check_mapping(const char *mapping)
-{
-	if (mapping)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" is not supported yet", "mapping"),
-				 errhint("Leave it out.")));
-}
-
 static bool
 is_incremental(const Job *job)
 {
@@ -92,17 +81,6 @@ static bool
 is_full(const Job *job)
 {
 	return strcmp(job->mode, "full") == 0;
-}
-
-static void
-check_mode(const Job *job)
-{
-	if (find_mode(job->mode) == &mode_verify)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a job cannot have mode \"%s\"", job->mode),
-				 errdetail("It compares the file with its source, and writes nothing."),
-				 errhint("Use mode \"full\", \"incremental\" or \"merge\".")));
 }
 
 /*-------------------------------------------------------------------------
@@ -404,9 +382,8 @@ validate(Job *job)
 
 	check_name(job->name);
 	options = check_schedule(job);
-	check_mapping(job->mapping);
 	if (job->mode)
-		check_mode(job);
+		check_export_mode(job->mode);
 	precheck_owner(job->owner_oid);
 	(void) path_resolve(job->file, job->owner_oid);
 

@@ -12,9 +12,26 @@
 #include "order.h"
 #include "source.h"
 
+/* A table that rows of the source are taken apart into. */
+typedef struct MappingDimension
+{
+	TargetTable *table;			/* its first column is the surrogate key */
+	int		   *inputs;			/* per column: of the SELECT; -1: that key, or
+								 * another dimension's */
+	char	   *image_sql;		/* CREATE TABLE as an image has it: without that
+								 * key, which is the rowid there */
+	bool		has_values;		/* columns that rows of one key may disagree on */
+	const char **column_notes;	/* per column, may be NULL */
+} MappingDimension;
+
 typedef struct Mapping
 {
-	TargetTable *table;
+	TargetTable *table;			/* rowless: only the dimensions are tables */
+	List	   *dimensions;		/* of MappingDimension: none before one that it
+								 * refers to */
+	int			nselected;		/* columns of the SELECT: the table's, and what
+								 * else is needed */
+	char	  **sql_of;			/* per column of the SELECT: what it is */
 	char	   *sql;			/* the SELECT; NULL where there is a query */
 	char	   *select_list;	/* its columns ... */
 	char	   *from;			/* ... and what they come from, a relation or
@@ -50,11 +67,28 @@ extern Mapping *mapping_from_query(const Source *source,
 extern char *mapping_select(const Mapping *mapping, const char *condition,
 							const char *order);
 
+/*
+ * The mapping of an order's relation, or else of its query, without a run:
+ * raises whatever is wrong with it.  The caller holds a lock on the relation.
+ */
+extern Mapping *mapping_check(Oid relid, const char *query,
+							  const SyncOrder *order);
+
+/*
+ * Names of the tables that an order makes: those of its mapping, if it has one,
+ * or the one name given, or the source's.
+ */
+extern List *mapping_target_names(const char *mapping, char *table_name,
+								  char *source_name);
+
 /* "CREATE TABLE name (body)", the same text wherever the table is made. */
 extern char *mapping_create_sql(const TargetTable *table);
 
 /* A name as SQLite sees it; refuses what SQLite or lfsync reserves. */
 extern void mapping_check_table_name(const char *name);
+
+/* Does it begin as SQLite's names do, or lfsync's? */
+extern bool mapping_name_is_reserved(const char *name);
 
 /* True if SQLite takes the two for one name. */
 extern bool mapping_same_name(const char *a, const char *b);

@@ -85,6 +85,30 @@ message_get_bytes(StringInfo message, void *data, Size len)
 	memcpy(data, pq_getmsgbytes(message, len), len);
 }
 
+/* NULL stays NULL. */
+static void
+put_blob(StringInfo message, const void *data, Size len)
+{
+	message_put_int(message, data ? (int64) len : -1);
+	if (data)
+		message_put_bytes(message, data, len);
+}
+
+static void *
+get_blob(StringInfo message, Size *len)
+{
+	int64		size = message_get_int(message);
+	void	   *data;
+
+	*len = 0;
+	if (size < 0)
+		return NULL;
+	*len = (Size) size;
+	data = palloc(size + 1);
+	message_get_bytes(message, data, size);
+	return data;
+}
+
 void
 message_put_table(StringInfo message, const TargetTable *table)
 {
@@ -95,6 +119,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_int(message, table->strict);
 	message_put_int(message, table->auto_index);
 	message_put_int(message, table->apply);
+	message_put_int(message, table->adopted);
 	message_put_int(message, table->ncolumns);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
@@ -103,6 +128,7 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, table->columns[i].source_type);
 		message_put_text(message, table->columns[i].expression);
 		message_put_text(message, table->columns[i].comment);
+		message_put_int(message, table->columns[i].never_number);
 	}
 	message_put_int(message, table->nkeys);
 	message_put_bytes(message, table->keys, table->nkeys * sizeof(int));
@@ -115,11 +141,32 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, index->columns);
 		message_put_int(message, index->unique);
 	}
+	message_put_int(message, table->rowless);
+	message_put_int(message, list_length(table->dimensions));
+	foreach(lc, table->dimensions)
+		message_put_table(message, (TargetTable *) lfirst(lc));
+	message_put_bytes(message, table->parents, table->ncolumns * sizeof(int));
+	message_put_int(message, table->nnatural);
+	message_put_bytes(message, table->natural, table->nnatural * sizeof(int));
+	message_put_int(message, table->nfts);
+	message_put_bytes(message, table->fts, table->nfts * sizeof(int));
+	message_put_text(message, table->view_name);
+	message_put_text(message, table->view_sql);
 	message_put_text(message, table->comment);
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
 	message_put_int(message, table->rows);
 	message_put_text(message, table->position);
+	put_blob(message, table->sums, table->sums_len);
+}
+
+static int *
+get_ints(StringInfo message, int n)
+{
+	int		   *ints = palloc(n * sizeof(int));
+
+	message_get_bytes(message, ints, n * sizeof(int));
+	return ints;
 }
 
 TargetTable *
@@ -127,12 +174,14 @@ message_get_table(StringInfo message)
 {
 	TargetTable *table = palloc0(sizeof(TargetTable));
 	int			nindexes;
+	int			ndimensions;
 
 	table->name = message_get_text(message);
 	table->body = message_get_text(message);
 	table->strict = message_get_int(message) != 0;
 	table->auto_index = message_get_int(message) != 0;
 	table->apply = (ApplyKind) message_get_int(message);
+	table->adopted = message_get_int(message) != 0;
 	table->ncolumns = (int) message_get_int(message);
 	table->columns = palloc0(table->ncolumns * sizeof(TargetColumn));
 	for (int i = 0; i < table->ncolumns; i++)
@@ -142,10 +191,10 @@ message_get_table(StringInfo message)
 		table->columns[i].source_type = message_get_text(message);
 		table->columns[i].expression = message_get_text(message);
 		table->columns[i].comment = message_get_text(message);
+		table->columns[i].never_number = message_get_int(message) != 0;
 	}
 	table->nkeys = (int) message_get_int(message);
-	table->keys = palloc(table->nkeys * sizeof(int));
-	message_get_bytes(message, table->keys, table->nkeys * sizeof(int));
+	table->keys = get_ints(message, table->nkeys);
 	nindexes = (int) message_get_int(message);
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -156,11 +205,23 @@ message_get_table(StringInfo message)
 		index->unique = message_get_int(message) != 0;
 		table->indexes = lappend(table->indexes, index);
 	}
+	table->rowless = message_get_int(message) != 0;
+	ndimensions = (int) message_get_int(message);
+	while (ndimensions-- > 0)
+		table->dimensions = lappend(table->dimensions, message_get_table(message));
+	table->parents = get_ints(message, table->ncolumns);
+	table->nnatural = (int) message_get_int(message);
+	table->natural = get_ints(message, table->nnatural);
+	table->nfts = (int) message_get_int(message);
+	table->fts = get_ints(message, table->nfts);
+	table->view_name = message_get_text(message);
+	table->view_sql = message_get_text(message);
 	table->comment = message_get_text(message);
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);
 	table->rows = message_get_int(message);
 	table->position = message_get_text(message);
+	table->sums = get_blob(message, &table->sums_len);
 	return table;
 }
 
@@ -208,6 +269,7 @@ message_put_opened(StringInfo message, const OpenReply *reply)
 		message_put_text(message, state->database);
 		message_put_text(message, state->position);
 		message_put_int(message, state->rows);
+		message_put_int(message, state->adopted);
 	}
 }
 
@@ -234,6 +296,7 @@ message_get_opened(StringInfo message, OpenReply *reply)
 		state->database = message_get_text(message);
 		state->position = message_get_text(message);
 		state->rows = message_get_int(message);
+		state->adopted = message_get_int(message) != 0;
 		reply->states = lappend(reply->states, state);
 	}
 }
@@ -242,6 +305,7 @@ void
 message_put_table_ready(StringInfo message, const TableReply *reply)
 {
 	message_put_int(message, reply->altered);
+	put_blob(message, reply->sums, reply->sums_len);
 	message_put_texts(message, reply->notes);
 }
 
@@ -249,6 +313,7 @@ void
 message_get_table_ready(StringInfo message, TableReply *reply)
 {
 	reply->altered = message_get_int(message) != 0;
+	reply->sums = get_blob(message, &reply->sums_len);
 	reply->notes = message_get_texts(message);
 }
 
@@ -355,6 +420,17 @@ message_get_done(StringInfo message, FinishReply *reply)
 	reply->bytes_written = message_get_int(message);
 	reply->write_us = message_get_int(message);
 	reply->notes = message_get_texts(message);
+}
+
+bool
+message_is_natural(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nnatural; i++)
+	{
+		if (table->natural[i] == column)
+			return true;
+	}
+	return false;
 }
 
 char *

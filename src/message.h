@@ -36,7 +36,7 @@ typedef enum MessageType
 	/* ... and back */
 	MESSAGE_OPENED,				/* OpenReply */
 	MESSAGE_TABLE_READY,		/* TableReply */
-	MESSAGE_COUNTED,			/* TableCounts */
+	MESSAGE_COUNTED,			/* TableCounts, also of its dimensions */
 	MESSAGE_RELEASED,			/* ReleasedMessage: a buffer is free again */
 	MESSAGE_DONE,				/* FinishReply: the file is on disk */
 	MESSAGE_ERROR				/* RunError; the writer is gone after it */
@@ -49,6 +49,7 @@ typedef struct TargetColumn
 	char	   *source_type;	/* as format_type() prints it */
 	char	   *expression;		/* SQL over the source row */
 	char	   *comment;		/* may be NULL */
+	bool		never_number;	/* text that SQLite never turns into one */
 } TargetColumn;
 
 /* How rows reach a table of a file that is there. */
@@ -74,17 +75,38 @@ typedef struct TargetTable
 	bool		strict;
 	bool		auto_index;		/* the key needs an automatic index */
 	ApplyKind	apply;
+	bool		adopted;		/* somebody else made it: only rows are ours */
 	int			ncolumns;
 	TargetColumn *columns;
 	int			nkeys;
 	int		   *keys;			/* columns of the key, in its order */
 	List	   *indexes;		/* of TargetIndex */
+
+	/*
+	 * Of a mapping to several tables.  Images then hold the rows of this one,
+	 * with a reference as a number within the image, and each dimension's rows
+	 * under these numbers.
+	 */
+	bool		rowless;		/* only its dimensions are tables */
+	List	   *dimensions;		/* of TargetTable: none before one that it
+								 * refers to */
+	int		   *parents;		/* per column: the dimension it refers to; -1:
+								 * a value */
+	int			nnatural;		/* of a dimension, whose first column is its */
+	int		   *natural;		/* surrogate key: columns of the natural one */
+	int			nfts;			/* columns of the full-text index; the key is */
+	int		   *fts;			/* then one integer */
+	char	   *view_name;		/* that joins the dimensions again, ... */
+	char	   *view_sql;		/* ... a SELECT; or NULL */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
-	int64		rows;			/* sent; known at the end */
+	int64		rows;			/* known at the end; -1: as batches have
+								 * counted them.  Adopted: the source's */
 	char	   *position;		/* where the run leaves off (json); NULL: none,
 								 * or as it was in a table kept in sync */
+	void	   *sums;			/* of ranges (rangesum.h); NULL: none */
+	Size		sums_len;
 } TargetTable;
 
 /* What _lfsync_state says of a table that a run is about to write. */
@@ -100,6 +122,8 @@ typedef struct TargetState
 	char	   *database;
 	char	   *position;		/* may be NULL */
 	int64		rows;
+	bool		adopted;		/* lfsync has not made the table; a state like
+								 * an empty full run's if it is new to it */
 } TargetState;
 
 typedef struct OpenRequest
@@ -130,6 +154,9 @@ typedef struct OpenReply
 typedef struct TableReply
 {
 	bool		altered;		/* has columns now that it had not */
+	void	   *sums;			/* of ranges as they are still; NULL: none, or
+								 * somebody has written into the file since */
+	Size		sums_len;
 	List	   *notes;			/* of char * */
 } TableReply;
 
@@ -248,6 +275,9 @@ extern void message_get_finish(StringInfo message, FinishRequest *request);
 extern void message_get_table_ready(StringInfo message, TableReply *reply);
 extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
+
+/* Is the column part of a dimension's natural key? */
+extern bool message_is_natural(const TargetTable *table, int column);
 
 /* A name between double quotes, as both databases read it. */
 extern char *message_quote_name(const char *name);

@@ -7,7 +7,8 @@
  * from pages: they leave in page order, in buffers of consecutive pages, and
  * the writer puts them where they belong.  Tables of a file that holds others
  * go there as images, each a small database of its own that the writer
- * inserts from.
+ * inserts from; so does a mapping to several tables, since only the target knows
+ * which of their rows are there already.
  *
  * A page has its place once and for all, so rows must come in rowid order.
  * Reading a table through the index of its key gives that order at a price;
@@ -16,6 +17,8 @@
  * turn; the few that come too late, since they were updated, are set aside for
  * the writer to insert.  If these turn out to be many, the table is read again
  * in order, and its pages overwrite the first ones.
+ *
+ * A table that somebody else made is never replaced: rows are merged into it.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +39,7 @@
 #include "reorder.h"
 #include "runner.h"
 #include "source.h"
+#include "sync.h"
 
 #define MAX_FETCH	4096		/* rows */
 
@@ -88,7 +92,7 @@ prepare_query(Run *run)
 	table->source = source_prepare(InvalidOid, "query", order->query);
 	table->mapping = mapping_from_query(table->source,
 										linitial(order->table_names), order);
-	if (table->mapping->rowid_column >= 0)
+	if (table->mapping->rowid_column >= 0 || order->mapping)
 		table->source = source_prepare(InvalidOid, "query", table->mapping->sql);
 	return table;
 }
@@ -121,6 +125,47 @@ describe_source(Source *source, const Mapping *mapping)
 }
 
 static void
+check_adopted(const Run *run, const RunTable *table)
+{
+	if (((RunTable *) linitial(run->tables))->mapping->dimensions != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A mapping to several tables makes them itself."),
+				 errhint("Choose another file, or other names in the mapping.")));
+	if (table->mapping->table->nfts > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A full-text index (\"fts\") is made only for tables that lfsync makes."),
+				 errhint("Leave \"fts\" out.")));
+	if (table->mapping->table->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("Its rows are told apart by a key, and %s has none.",
+						   table->source->description),
+				 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
+}
+
+/* A mapping has one source, and the tables beside its first have none. */
+static void
+add_dimensions(Run *run)
+{
+	RunTable   *rows = linitial(run->tables);
+	ListCell   *lc;
+
+	foreach(lc, rows->mapping->dimensions)
+	{
+		RunTable   *table = palloc0(sizeof(RunTable));
+
+		table->mapping = palloc0(sizeof(Mapping));
+		table->mapping->table = ((MappingDimension *) lfirst(lc))->table;
+		run->tables = lappend(run->tables, table);
+	}
+}
+
+static void
 full_prepare(Run *run)
 {
 	const SyncOrder *order = run->order;
@@ -135,15 +180,23 @@ full_prepare(Run *run)
 		run->tables = lappend(run->tables,
 							  prepare_relation(run, lfirst_oid(source),
 											   (char *) lfirst(name)));
+	if (order->mapping)
+		add_dimensions(run);
 	foreach(lc, run->tables)
 	{
 		RunTable  *table = (RunTable *) lfirst(lc);
 
-		describe_source(table->source, table->mapping);
+		if (table->source)
+			describe_source(table->source, table->mapping);
 		if (table->heap_source)
 			describe_source(table->heap_source, table->mapping);
 		table->state = run_find_state(run, table->mapping->table->name);
+		table->mapping->table->adopted = table->state && table->state->adopted;
+		if (table->mapping->table->adopted)
+			check_adopted(run, table);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
+		if (table->mapping->table->rowless)
+			continue;
 		run->finish.tables = lappend(run->finish.tables, table->mapping->table);
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -235,7 +288,7 @@ add_late_row(FullScan *scan, const ImageValue *values)
 		scan->late_rows = 0;
 	}
 	return image_add_row(scan->late_builder, ++scan->late_rows, values,
-						 scan->table->source->ncolumns) == IMAGE_OK;
+						 scan->table->mapping->table->ncolumns) == IMAGE_OK;
 }
 
 static void
@@ -265,13 +318,13 @@ store_row(FullScan *scan, const ImageValue *values)
 {
 	ImageResult result;
 
-	if (scan->run->disposition == DISPOSITION_IN_PLACE)
+	if (scan->batch)
 	{
 		batch_add_row(scan->batch, scan->rowid, values);
 		return;
 	}
 	result = image_add_row(scan->builder, scan->rowid, values,
-						   scan->table->source->ncolumns);
+						   scan->table->mapping->table->ncolumns);
 	if (result != IMAGE_OK)
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
@@ -408,7 +461,8 @@ receive_row(void *arg, ImageValue *values)
 		}
 	}
 	target->rows++;
-	scan->table->counts.inserted++;
+	if (!target->rowless)
+		scan->table->counts.inserted++;
 	scan->run->counts.rows_read++;
 	return kept;
 }
@@ -486,7 +540,7 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 {
 	Run		   *run = scan->run;
 	TargetTable *target = table->mapping->table;
-	bool		building = run->disposition == DISPOSITION_BUILD;
+	bool		building = scan->batch == NULL;
 	ImageResult result = IMAGE_OK;
 
 	scan->table = table;
@@ -511,6 +565,8 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 	if (!building)
 	{
 		batch_send(scan->batch);
+		if (target->dimensions)
+			sync_end_table(run, table);
 		return;
 	}
 	entries[*nentries].type = "table";
@@ -529,6 +585,18 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 		batch_refuse_row(scan->table->source, scan->rowid, result);
 }
 
+/* Nothing of it is replaced; whatever mode wrote it last goes no further. */
+static void
+merge_adopted(Run *run, RunTable *table)
+{
+	Position	none;
+
+	memset(&none, 0, sizeof(none));
+	(void) sync_begin_table(run, table, APPLY_SYNC);
+	(void) merge_table(run, table, NULL);
+	sync_set_position(run, table, &none);
+}
+
 static void
 full_scan(Run *run)
 {
@@ -538,6 +606,8 @@ full_scan(Run *run)
 	int			nentries = 0;
 	FullScan	scan;
 	double		estimated = 0;
+	bool		has_dimensions = ((RunTable *) linitial(run->tables))->mapping->dimensions != NIL;
+	bool		building = run->disposition == DISPOSITION_BUILD && !has_dimensions;
 	ListCell   *lc;
 
 	memset(&scan, 0, sizeof(scan));
@@ -545,22 +615,35 @@ full_scan(Run *run)
 	scan.max_pages = run->channel->header->buffer_size / page_size;
 	scan.builder_memory = palloc(image_builder_size(page_size));
 	foreach(lc, run->tables)
-		estimated += source_estimate(((RunTable *) lfirst(lc))->source);
+	{
+		if (((RunTable *) lfirst(lc))->source)
+			estimated += source_estimate(((RunTable *) lfirst(lc))->source);
+	}
 	pg_atomic_write_u64(&run->slot->rows_estimated, (uint64) estimated);
 
-	if (run->disposition == DISPOSITION_BUILD)
+	if (building)
 		scan.builder = image_init(scan.builder_memory, page_size, 0,
 								  next_file_page, &scan);
 	else
+	{
+		run_use_images(run);
 		scan.batch = batch_create(run);
+	}
 	foreach(lc, run->tables)
 	{
 		RunTable  *table = (RunTable *) lfirst(lc);
 
+		if (table->source == NULL)
+			continue;
+		if (table->mapping->table->adopted)
+		{
+			merge_adopted(run, table);
+			continue;
+		}
 		scan_table(&scan, table, entries, &nentries);
 		run_count_oddities(run, table->source);
 	}
-	if (run->disposition == DISPOSITION_BUILD)
+	if (building)
 	{
 		ImageResult result = image_finish(scan.builder, entries, nentries, 1,
 										  &run->finish.page_count);

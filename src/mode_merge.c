@@ -7,6 +7,9 @@
  * range from behind the last key of the one before to its own last key: its
  * rows are upserted, what else the range holds in the target is deleted.
  *
+ * Ranges whose checksums are those of the last merge are left out, if nobody
+ * has written into the file since: they are not even sent.
+ *
  * A merge that was broken off goes on behind its last range, and comes round
  * to the ranges before it at the end: rows there may have changed since.
  *
@@ -22,6 +25,7 @@
 #include "utils/memutils.h"
 
 #include "batch.h"
+#include "rangesum.h"
 #include "store.h"
 #include "sync.h"
 
@@ -40,7 +44,12 @@ typedef struct MergeScan
 	KeptKey		after_key;		/* ... and where that lives */
 	KeyBound	limit;			/* where the scan ends */
 	ImageValue *current;		/* the row that is being added */
+	bool		ranges;			/* what the source lacks is to be found, too */
 	bool		ending;			/* no more rows: the range goes up to the limit */
+
+	RangeTracker *sums;			/* NULL: none are made */
+	BatchMark	mark;			/* where the range of the current sum begins ... */
+	KeptKey		mark_key;		/* ... and the key before it */
 } MergeScan;
 
 /* Options of the run, for lfsync_stored(). */
@@ -90,7 +99,7 @@ static char *
 order_expression(const RunTable *table, int key)
 {
 	const SourceColumn *column = &table->source->columns[key];
-	const char *name = quote_identifier(column->name);
+	const char *name = table->mapping->sql_of[key];
 	const char *stored = table->mapping->table->columns[key].sqlite_type;
 	Oid			type = getBaseType(column->typid);
 
@@ -176,8 +185,13 @@ describe_range(void *arg, BatchEnd *end)
 	int			nkeys = scan->table->mapping->table->nkeys;
 
 	if (scan->batch->wide)
+	{
+		/* the record has it as rowid only */
+		if (scan->table->mapping->rowid_column >= 0)
+			scan->current[scan->table->mapping->rowid_column].kind = IMAGE_INTEGER;
 		kept_key_keep(&scan->last, scan->current);
-	end->range = true;
+	}
+	end->range = scan->ranges;
 	end->after = scan->after;
 	if (scan->ending)
 		end->to = scan->limit;
@@ -222,6 +236,50 @@ check_order(MergeScan *scan, const ImageValue *values)
 			 scan->source->description);
 }
 
+/* The rows that follow belong to another sum. */
+static void
+begin_sum(MergeScan *scan)
+{
+	batch_mark(scan->batch, &scan->mark);
+	if (scan->last.values)
+		kept_key_keep(&scan->mark_key, scan->last.values);
+}
+
+/*
+ * The rows of a sum that has not changed are taken back.  What was before them
+ * has to leave first, since a batch covers all of its range.  True if they are.
+ */
+static bool
+end_sum(MergeScan *scan)
+{
+	/* a few rows less are not worth a batch that is cut short */
+	bool		worth = (int64) scan->sums->current.rows >= scan->mark.nrows / 4;
+	bool		same = rangesum_end(scan->sums);
+	KeptKey		last = scan->last;
+
+	if (!same || !worth || !batch_go_back(scan->batch, &scan->mark))
+		return false;
+	if (scan->batch->nrows > 0)
+	{
+		scan->last = scan->mark_key;
+		batch_send(scan->batch);
+		scan->last = last;
+	}
+	if (scan->last.values)
+	{
+		kept_key_keep(&scan->after_key, scan->last.values);
+		scan->after.open = false;
+		scan->after.values = scan->after_key.values;
+	}
+	return true;
+}
+
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((MergeScan *) arg)->batch);
+}
+
 static bool
 receive_row(void *arg, ImageValue *values)
 {
@@ -242,6 +300,14 @@ receive_row(void *arg, ImageValue *values)
 	if (rowid_column >= 0)
 		values[rowid_column].kind = IMAGE_INTEGER;
 	kept_key_keep(&scan->last, values);
+	if (scan->sums &&
+		rangesum_add(scan->sums, values, scan->source->ncolumns,
+					 scan->table->mapping->table->keys,
+					 scan->table->mapping->table->nkeys))
+	{
+		end_sum(scan);
+		begin_sum(scan);
+	}
 	return true;
 }
 
@@ -252,12 +318,17 @@ end_ranges(MergeScan *scan)
 	Channel    *channel = scan->run->channel;
 	BatchEnd	end;
 
+	/* before "ending": what leaves here does not reach the limit */
+	if (scan->sums && end_sum(scan))
+		return;
 	scan->ending = true;
 	if (scan->batch->nrows > 0)
 	{
 		batch_send(scan->batch);
 		return;
 	}
+	if (!scan->ranges)
+		return;
 	memset(&end, 0, sizeof(end));
 	describe_range(scan, &end);
 	channel_begin(channel, MESSAGE_RANGE);
@@ -303,11 +374,14 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->limit = *to;
 	kept_key_init(&scan->last, target->nkeys, target->keys);
 	kept_key_init(&scan->after_key, target->nkeys, NULL);
+	kept_key_init(&scan->mark_key, target->nkeys, NULL);
 	scan->ending = false;
 	batch_begin_table(scan->batch, scan->source, mapping,
 					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,
 					  describe_range, scan);
-	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
+	if (scan->sums)
+		begin_sum(scan);
+	(void) source_scan(scan->source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
 	run_count_oddities(scan->run, scan->source);
@@ -320,6 +394,9 @@ can_resume(const RunTable *table, const Position *position)
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
 		return false;
+	/* what other tables hold is known at the end of one pass */
+	if (target->dimensions != NIL)
+		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		if (order_literal(table, target->keys[i], &position->merged[i]) == NULL)
@@ -328,10 +405,13 @@ can_resume(const RunTable *table, const Position *position)
 	return true;
 }
 
-void
+bool
 merge_table(Run *run, RunTable *table, Position *position)
 {
 	static const KeyBound open = {true, NULL};
+	TargetTable *target = table->mapping->table;
+	int64		read_before = run->counts.rows_read;
+	bool		broken_off = position && position->merged;
 	MergeScan	scan;
 
 	memset(&scan, 0, sizeof(scan));
@@ -339,6 +419,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.table = table;
 	scan.batch = batch_create(run);
 	scan.position = position;
+	scan.ranges = !target->adopted &&
+		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
 	stored_options = &run->order->options;
 
 	if (can_resume(table, position))
@@ -350,9 +432,32 @@ merge_table(Run *run, RunTable *table, Position *position)
 		merge_keys(&scan, &open, &resume);
 	}
 	else
+	{
+		RangeTracker sums;
+
+		/* what rows refer to is known by all of them only */
+		if (scan.ranges && target->apply == APPLY_SYNC &&
+			table->mapping->dimensions == NIL)
+		{
+			rangesum_begin(&sums, table->sums, table->sums_len,
+						   source_estimate(table->source), target->fingerprint);
+			scan.sums = &sums;
+		}
 		merge_keys(&scan, &open, &open);
+		if (scan.sums)
+			sync_set_sums(run, table, &sums);
+	}
 	if (position)
 		position->merged = NULL;
+	sync_end_table(run, table);
+
+	/* both sides are the same now, whoever wrote into the file before */
+	if (target->apply == APPLY_SYNC && target->adopted)
+		sync_count_source(run, table, run->counts.rows_read - read_before);
+	else if (target->apply == APPLY_SYNC && scan.ranges)
+		target->rows = run->counts.rows_read - read_before;
+	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
+		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -363,11 +468,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 static void
 merge_prepare(Run *run)
 {
-	ListCell   *lc;
-
 	mode_full.prepare(run);
-	foreach(lc, run->tables)
-		sync_require_key((RunTable *) lfirst(lc), run->order->mode);
+	sync_end_prepare(run);
 }
 
 static void
@@ -375,20 +477,19 @@ merge_scan(Run *run)
 {
 	RunTable   *table = linitial(run->tables);
 	Position   *position;
+	bool		altered;
 
-	if (!sync_can_go_on(run, table))
+	if (!sync_can_go_on(run) || table->mapping->table->rowless)
 	{
 		mode_full.scan(run);
 		return;
 	}
 	position = position_from_utf8(table->state->position);
 	run->position_from = table->state->position;
-	(void) sync_begin_table(run, table, APPLY_SYNC);
-	merge_table(run, table, position);
-	sync_end_table(run, table);
-	/* the position is empty again, where it was not */
-	if (table->state->position || table->counts.inserted + table->counts.updated +
-		table->counts.deleted > 0)
+	altered = sync_begin_table(run, table, APPLY_SYNC);
+	/* where all was as it should be nothing is written, for other modes neither */
+	if (merge_table(run, table, position) || altered ||
+		!sync_same_text(table->state->fingerprint, table->mapping->table->fingerprint))
 		sync_set_position(run, table, position);
 }
 
@@ -409,15 +510,26 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
-	if (table->state == NULL)
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a mapping none of whose tables has the rows of %s cannot be verified",
+						table->source->description),
+				 errhint("Every run of the job makes its tables anew.")));
+	/* one that is still to be adopted names no source */
+	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the file holds no table of this job"),
 				 errhint("Run the job first.")));
 	sync_check_owner(run, table->state);
 	(void) sync_begin_table(run, table, apply);
-	merge_table(run, table, NULL);
-	sync_end_table(run, table);
+	if (merge_table(run, table, NULL) && apply == APPLY_SYNC)
+	{
+		/* how many rows there are was wrong, too, perhaps */
+		run->finish.identity.mode = table->state->mode;
+		table->mapping->table->position = table->state->position;
+	}
 }
 
 static void

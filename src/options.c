@@ -30,8 +30,8 @@ typedef enum OptionKind
 	OPTION_MODE,				/* permission bits, octal text */
 	OPTION_DURATION,			/* stored in ms */
 	OPTION_SCALAR,				/* text or number, kept as text */
-	OPTION_TEXT_POINTER,		/* text of any length */
-	OPTION_TEXTS				/* a list of text */
+	OPTION_LIST,				/* an array of text */
+	OPTION_TEXT_POINTER			/* text of any length */
 } OptionKind;
 
 typedef struct OptionSpec
@@ -48,8 +48,10 @@ static const OptionSpec option_specs[] = {
 	{"batch_rows", OPTION_INTEGER, FIELD(batch_rows), {NULL}},
 	{"check", OPTION_ENUM, FIELD(check), {"count", "quick", "full", "none", NULL}},
 	{"deletes", OPTION_ENUM, FIELD(deletes), {"auto", "ignore", NULL}},
+	{"existing_table", OPTION_ENUM, FIELD(existing_table), {"own", "adopt", NULL}},
 	{"file_mode", OPTION_MODE, FIELD(file_mode), {NULL}},
 	{"foreign_keys", OPTION_BOOL, FIELD(foreign_keys), {NULL}},
+	{"fts", OPTION_LIST, FIELD(fts), {NULL}},
 	{"indexes", OPTION_BOOL, FIELD(indexes), {NULL}},
 	{"journal_mode", OPTION_ENUM, FIELD(journal_mode), {"delete", "wal", NULL}},
 	{"lookback", OPTION_SCALAR, FIELD(lookback), {NULL}},
@@ -69,7 +71,7 @@ static const OptionSpec option_specs[] = {
 #define JOB_FIELD(name) offsetof(JobOptions, name)
 
 static const OptionSpec job_option_specs[] = {
-	{"attempts_at", OPTION_TEXTS, JOB_FIELD(attempts_at), {NULL}},
+	{"attempts_at", OPTION_LIST, JOB_FIELD(attempts_at), {NULL}},
 	{"backoff", OPTION_DURATION, JOB_FIELD(backoff), {NULL}},
 	{"condition", OPTION_TEXT_POINTER, JOB_FIELD(condition), {NULL}},
 	{"max_attempts", OPTION_INTEGER, JOB_FIELD(max_attempts), {NULL}},
@@ -173,11 +175,11 @@ wrong_value(const OptionSpec *spec, const JsonbValue *value)
 		case OPTION_SCALAR:
 			appendStringInfo(&valid, "text of 1 to %d bytes, numbers", OPTION_TEXT - 1);
 			break;
+		case OPTION_LIST:
+			appendStringInfo(&valid, "an array of text, of %d bytes together at most", OPTION_NAMES - 1);
+			break;
 		case OPTION_TEXT_POINTER:
 			appendStringInfoString(&valid, "text that is not empty");
-			break;
-		case OPTION_TEXTS:
-			appendStringInfoString(&valid, "lists of text such as [\"20:00\", \"22:00\"]");
 			break;
 	}
 	ereport(ERROR,
@@ -226,27 +228,47 @@ duration_ms(const JsonbValue *value)
 	return -1;
 }
 
-/* The text of a list's elements. */
-static List *
-list_texts(const OptionSpec *spec, const JsonbValue *value)
+/* Each name with the byte 0x01 behind it, which no name has. */
+#define NAME_END	'\1'
+
+/* False if it is no array of names, or if they are too long. */
+static bool
+join_names(const JsonbValue *value, char *to)
 {
 	JsonbIterator *it;
 	JsonbValue	element;
-	List	   *texts = NIL;
+	JsonbIteratorToken token;
+	StringInfoData names;
 
-	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
-		wrong_value(spec, value);
+	if (value->type != jbvBinary)
+		return false;
+	initStringInfo(&names);
 	it = JsonbIteratorInit(value->val.binary.data);
-	(void) JsonbIteratorNext(&it, &element, true);	/* the array's start */
-	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
+	if (JsonbIteratorNext(&it, &element, true) != WJB_BEGIN_ARRAY)
+		return false;
+	while ((token = JsonbIteratorNext(&it, &element, true)) == WJB_ELEM)
 	{
-		if (element.type != jbvString)
-			wrong_value(spec, &element);
-		texts = lappend(texts, scalar_text(&element));
+		if (element.type != jbvString || element.val.string.len == 0 ||
+			memchr(element.val.string.val, NAME_END, element.val.string.len))
+			return false;
+		appendBinaryStringInfo(&names, element.val.string.val, element.val.string.len);
+		appendStringInfoChar(&names, NAME_END);
 	}
-	if (texts == NIL)
-		wrong_value(spec, value);
-	return texts;
+	if (names.len == 0 || names.len >= OPTION_NAMES)
+		return false;
+	strcpy(to, names.data);
+	return true;
+}
+
+List *
+options_names(const char *value)
+{
+	List	   *names = NIL;
+	const char *end;
+
+	for (; (end = strchr(value, NAME_END)) != NULL; value = end + 1)
+		names = lappend(names, pnstrdup(value, end - value));
+	return names;
 }
 
 static void
@@ -322,14 +344,15 @@ set_option(void *options, const OptionSpec *spec, const JsonbValue *value)
 			}
 			break;
 
+		case OPTION_LIST:
+			if (!join_names(value, (char *) field))
+				wrong_value(spec, value);
+			break;
+
 		case OPTION_TEXT_POINTER:
 			if (value->type != jbvString || value->val.string.len == 0)
 				wrong_value(spec, value);
 			*(char **) field = scalar_text(value);
-			break;
-
-		case OPTION_TEXTS:
-			*(List **) field = list_texts(spec, value);
 			break;
 	}
 }

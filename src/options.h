@@ -58,6 +58,12 @@ typedef enum SynchronousKind
 	SYNCHRONOUS_NORMAL
 } SynchronousKind;
 
+typedef enum ExistingTable
+{
+	EXISTING_OWN,				/* written only if lfsync has made it */
+	EXISTING_ADOPT				/* filled where it is otherwise */
+} ExistingTable;
+
 typedef enum DeletesKind
 {
 	DELETES_AUTO,				/* rows that are gone go from the file, too */
@@ -71,6 +77,7 @@ typedef enum SchemaChange
 } SchemaChange;
 
 #define OPTION_TEXT		128		/* bytes, with the terminator */
+#define OPTION_NAMES	1024
 
 /* No pointers: a run's options travel between processes by memcpy. */
 typedef struct SyncOptions
@@ -83,6 +90,7 @@ typedef struct SyncOptions
 	bool		strict;			/* STRICT tables */
 
 	/* structure */
+	char		fts[OPTION_NAMES];	/* columns, see options_names() */
 	bool		indexes;
 	bool		foreign_keys;
 	int			page_size;		/* bytes */
@@ -90,6 +98,7 @@ typedef struct SyncOptions
 	SynchronousKind synchronous;
 	CheckKind	check;
 	int			file_mode;		/* permission bits */
+	ExistingTable existing_table;
 	bool		row_security;	/* export only the rows the owner may see */
 
 	/* what a run that goes on reads */
@@ -103,10 +112,11 @@ typedef struct SyncOptions
 	int			run_timeout;	/* ms, 0: none */
 } SyncOptions;
 
-/* What a job may say besides: when it runs by itself.  NULL: not given. */
+/* What a job may say besides: when it runs by itself.  NULL, empty: not given. */
 typedef struct JobOptions
 {
-	List	   *attempts_at;	/* char *: times of day, the first opens a cycle */
+	char		attempts_at[OPTION_NAMES];	/* times of day; the first opens a
+											 * cycle */
 	char	   *condition;		/* SQL */
 	char	   *not_before;		/* a time of day, or a point in time */
 	char	   *not_after;
@@ -122,6 +132,9 @@ typedef struct JobOptions
  * what only jobs may say is unknown.
  */
 extern void options_parse(Jsonb *json, SyncOptions *options, JobOptions *job);
+
+/* The names that an option for several has, as a list of char *. */
+extern List *options_names(const char *value);
 
 /* The same as long as rows become the same values. */
 extern char *options_fingerprint(const SyncOptions *options, const char *filter);

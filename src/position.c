@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "common/jsonapi.h"
+#include "compat.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -173,6 +175,15 @@ parse_candidate(JsonbContainer *object)
 	return candidate->bound && candidate->xmax > 0 ? candidate : NULL;
 }
 
+/* Asked before, since jsonb's input function raises an error if not. */
+static bool
+is_json(const char *text)
+{
+	JsonLexContext *lex = makeJsonLexContextCstring(text);
+
+	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+}
+
 Position *
 position_from_utf8(const char *json)
 {
@@ -181,11 +192,16 @@ position_from_utf8(const char *json)
 	JsonbContainer *root;
 	List	   *merged;
 
-	if (json == NULL || json[0] != '{')
+	if (json == NULL || json[0] != '{' ||
+		!pg_verify_mbstr(PG_UTF8, json, strlen(json), true))
 		return position;
 	json = pg_any_to_server(json, strlen(json), PG_UTF8);
+	if (!is_json(json))
+		return position;
 	jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
 	root = &jsonb->root;
+	position->timeline = number_field(root, "timeline");
+	position->basis = string_of(field(root, "basis"));
 	position->xmin = number_field(root, "xmin");
 	position->stable = strings_field(root, "stable");
 	position->candidate = parse_candidate(container_field(root, "candidate", false));
@@ -225,6 +241,13 @@ put_strings(StringInfo json, const char *name, List *strings)
 }
 
 static void
+put_string(StringInfo json, const char *name, const char *string)
+{
+	appendStringInfo(json, "%s\"%s\": ", json->data[json->len - 1] == '{' ? "" : ", ", name);
+	escape_json(json, string);
+}
+
+static void
 put_number(StringInfo json, const char *name, uint64 number)
 {
 	appendStringInfo(json, "%s\"%s\": \"" UINT64_FORMAT "\"",
@@ -238,6 +261,10 @@ position_to_utf8(const Position *position)
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
+	if (position->timeline > 0)
+		put_number(&json, "timeline", position->timeline);
+	if (position->basis)
+		put_string(&json, "basis", position->basis);
 	if (position->xmin > 0)
 		put_number(&json, "xmin", position->xmin);
 	if (position->stable)

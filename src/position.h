@@ -5,6 +5,9 @@
  *
  * A json object, read and written by the runner alone:
  *
+ *	  timeline		of the server that it was read from
+ *	  basis			what it is a position in: the relation, how its rows are told
+ *					apart, and what else must be the same for it to mean anything
  *	  xmin			the oldest transaction that the last run's snapshot could
  *					not see; what is older is in the target
  *	  stable		cursor and key, as text, below which nothing can appear any
@@ -35,6 +38,8 @@ typedef struct Candidate
 
 typedef struct Position
 {
+	uint64		timeline;		/* 0: none */
+	char	   *basis;			/* or NULL */
 	uint64		xmin;			/* 0: none */
 	List	   *stable;			/* of char *; NIL: none */
 	Candidate  *candidate;		/* or NULL */

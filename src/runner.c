@@ -81,14 +81,25 @@ static const SyncMode *const modes[] = {
 const SyncMode *
 find_mode(const char *name)
 {
-	StringInfoData list;
-
-	initStringInfo(&list);
 	for (size_t i = 0; i < lengthof(modes); i++)
 	{
 		if (strcmp(modes[i]->name, name) == 0)
 			return modes[i];
-		/* no way to export anything, so not one to choose */
+	}
+	return NULL;
+}
+
+void
+check_export_mode(const char *name)
+{
+	const SyncMode *mode = find_mode(name);
+	StringInfoData list;
+
+	if (mode && !mode->compares)
+		return;
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(modes); i++)
+	{
 		if (!modes[i]->compares)
 			appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", modes[i]->name);
 	}
@@ -201,16 +212,23 @@ pin_settings(const SyncOrder *order)
 					PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", psprintf("%d", order->busy_timeout),
 					PGC_SUSET, PGC_S_SESSION);
-	/* names in a query or filter are the caller's; nothing else needs any */
+	/* names in a query, a filter or a mapping are the caller's; nothing else needs any */
 	SetConfigOption("search_path",
-					order->query || order->filter || order->condition || order->event ?
-					order->search_path : "pg_catalog",
+					order->query || order->filter || order->mapping ||
+					order->condition || order->event ? order->search_path : "pg_catalog",
 					PGC_USERSET, PGC_S_SESSION);
 
 	/* this one looks for conversions in the catalogs, under the others */
 	StartTransactionCommand();
 	SetConfigOption("client_encoding", "UTF8", PGC_SUSET, PGC_S_SESSION);
 	CommitTransactionCommand();
+}
+
+void
+run_use_images(Run *run)
+{
+	if (run->channel->enlarged == NULL)
+		channel_enlarge(run->channel, IMAGE_BUFFERS, (Size) lfsync_batch_bytes * 1024);
 }
 
 /* The writer looks at the target and says how it is to be written. */
@@ -221,7 +239,6 @@ open_target(Run *run)
 	OpenReply	reply;
 	StringInfoData message;
 	const SyncOptions *options = &run->order->options;
-	Size		batch_size = (Size) lfsync_batch_bytes * 1024;
 	ListCell   *lc;
 
 	StartTransactionCommand();
@@ -242,7 +259,7 @@ open_target(Run *run)
 
 	/* somebody who waits had rather know at once */
 	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
-								  batch_size / PAGE_BUFFER_PART,
+								  (Size) lfsync_batch_bytes * 1024 / PAGE_BUFFER_PART,
 								  run->order->scheduled ? lfsync_busy_timeout : 0);
 	channel_begin(run->channel, MESSAGE_OPEN);
 	message_put_open(&run->channel->message, &request);
@@ -254,7 +271,7 @@ open_target(Run *run)
 	run->order->in_place = reply.disposition == DISPOSITION_IN_PLACE ||
 		order_goes_on(run->order);
 	if (run->disposition == DISPOSITION_IN_PLACE)
-		channel_enlarge(run->channel, IMAGE_BUFFERS, batch_size);
+		run_use_images(run);
 
 	StartTransactionCommand();
 	foreach(lc, reply.owners)
@@ -386,7 +403,8 @@ add_counts(Run *run)
 		run->counts.rows_inserted += table->counts.inserted;
 		run->counts.rows_updated += table->counts.updated;
 		run->counts.rows_deleted += table->counts.deleted;
-		run->position_to = table->mapping->table->position;
+		if (table->source)
+			run->position_to = table->mapping->table->position;
 	}
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
 }
@@ -510,6 +528,9 @@ notes_json(Run *run)
 		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
 	if (run->cut_fractions > 0)
 		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
+	if (run->largest_batch > run->smallest_batch)
+		appendStringInfo(&json, ", \"batch_rows\": {\"smallest\": %d, \"largest\": %d}",
+						 run->smallest_batch, run->largest_batch);
 	put_texts(&json, "run", run->notes);
 	structure = list_concat_copy(run->not_carried, run->writer_notes);
 	if (structure)
@@ -534,6 +555,12 @@ tables_json(Run *run)
 		int64		rows_read = table->mapping->table->apply == APPLY_FILL ?
 			counts->inserted : run->counts.rows_read;
 
+		if (table->mapping->table->rowless)
+			continue;
+		/* as many as the source would make, whatever it has read for them */
+		if (compared && table->source == NULL)
+			rows_read = table->mapping->table->apply == APPLY_SYNC ? counts->rows :
+				counts->rows + counts->inserted - counts->deleted;
 		appendStringInfoString(&json, json.len ? ", " : "{");
 		escape_json(&json, slot_text(table->mapping->table->name));
 		if (compared)

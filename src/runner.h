@@ -16,11 +16,14 @@
 /* A source and the table it becomes. */
 typedef struct RunTable
 {
-	Source	   *source;			/* in rowid order */
+	Source	   *source;			/* in rowid order; NULL: rows come with those of
+								 * the table before it that has one */
 	Source	   *heap_source;	/* in the table's own order, or NULL */
 	Mapping    *mapping;
 	const TargetState *state;	/* of the table in the file, or NULL */
 	TableCounts counts;
+	void	   *sums;			/* of ranges, as the target still is; or NULL */
+	Size		sums_len;
 } RunTable;
 
 typedef struct Run
@@ -35,6 +38,8 @@ typedef struct Run
 	List	   *states;			/* ... and of which tables (TargetState) */
 	List	   *tables;			/* of RunTable: set by prepare() */
 	uint32		image_cookie;	/* schema cookie of the last image */
+	int			smallest_batch; /* rows that batches were allowed to have, ... */
+	int			largest_batch;	/* ... where that adapts; 0: it did not */
 	FinishRequest finish;		/* filled in by the mode */
 	bool		published;		/* the writer has finished ... */
 	List	   *writer_notes;	/* ... and noted this (char *, UTF-8) */
@@ -73,6 +78,9 @@ extern const SyncMode mode_repair;
 extern bool runner_start(const SlotHandle *handle,
 						 BackgroundWorkerHandle **worker);
 
+/* Rows are about to travel as images, in buffers that have room for a batch. */
+extern void run_use_images(Run *run);
+
 /* What the type policy has changed in a source that was read. */
 extern void run_count_oddities(Run *run, const Source *source);
 
@@ -82,7 +90,10 @@ extern const TargetState *run_find_state(const Run *run, const char *table_name)
 /* Undoes a mode's prepare(). */
 extern void run_forget_tables(Run *run);
 
-/* The mode of this name; an error (22023) that lists them if there is none. */
+/* The mode of this name; NULL if there is none. */
 extern const SyncMode *find_mode(const char *name);
+
+/* An error (22023) that lists the modes that export, if this is none of them. */
+extern void check_export_mode(const char *name);
 
 #endif							/* LFSYNC_RUNNER_H */

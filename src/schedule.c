@@ -174,7 +174,7 @@ check_interval(const Interval *interval, const JobOptions *options)
 															PointerGetDatum(interval)))),
 				 errdetail("A schedule is the time from one start to the next, from a second to a hundred years."),
 				 errhint("Give a positive interval such as '10 min'.")));
-	if (options->attempts_at != NIL && about(interval) != USECS_PER_DAY)
+	if (options->attempts_at[0] != '\0' && about(interval) != USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a schedule of %s and option \"attempts_at\" contradict each other",
@@ -196,8 +196,8 @@ schedule_make(Schedule *schedule, const Interval *interval,
 		refuse_option("timezone", timezone, "names from pg_timezone_names such as \"Europe/Berlin\"");
 	if (interval)
 		check_interval(interval, options);
-	if (options->attempts_at != NIL)
-		make_attempts(schedule, options->attempts_at);
+	if (options->attempts_at[0] != '\0')
+		make_attempts(schedule, options_names(options->attempts_at));
 	else
 		schedule->interval = interval;
 	make_window(schedule, options);
@@ -213,7 +213,7 @@ bool
 schedule_is_local(const Interval *interval, const JobOptions *options)
 {
 	return (interval != NULL && (interval->month != 0 || interval->day != 0)) ||
-		options->attempts_at != NIL || options->not_before || options->not_after;
+		options->attempts_at[0] != '\0' || options->not_before || options->not_after;
 }
 
 /*-------------------------------------------------------------------------

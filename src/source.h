@@ -62,10 +62,17 @@ extern void source_lock_children(Oid relid);
 extern double source_estimate(Source *source);
 
 /*
- * May a row be let through today and not tomorrow, without having changed?  Its
- * conditions then look at more than the row.
+ * May a row be let through today and not tomorrow, or become something else,
+ * without having changed?  Conditions or expressions then look at more than the
+ * row.
  */
 extern bool source_is_mutable(const Source *source);
+
+/*
+ * What its conditions and expressions have come to, as text; NULL: none.  A literal like 'today'
+ * is a constant by then, but not the same one every day.
+ */
+extern char *source_conditions(const Source *source);
 
 /* Does its plan read or sort a whole table that is not small? */
 extern bool source_reads_all(Source *source);

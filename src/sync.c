@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "sync.h"
@@ -35,8 +36,8 @@ sync_note(Run *run, const char *format,...)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-static bool
-same(const char *a, const char *b)
+bool
+sync_same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
@@ -48,7 +49,7 @@ sync_check_owner(const Run *run, const TargetState *state)
 
 	if (strcmp(state->system_identifier, identity->system_identifier) != 0 ||
 		strcmp(state->database, identity->database) != 0 ||
-		!same(state->job, identity->job))
+		!sync_same_text(state->job, identity->job))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("table \"%s\" of the file is kept in sync by somebody else",
@@ -63,21 +64,38 @@ sync_check_owner(const Run *run, const TargetState *state)
 }
 
 bool
-sync_can_go_on(Run *run, const RunTable *table)
+sync_can_go_on(Run *run)
 {
-	const TargetState *state = table->state;
+	ListCell   *lc;
 
-	if (run->disposition == DISPOSITION_BUILD || run->order->reset || state == NULL ||
-		strcmp(state->mode, "full") == 0)
+	/* a dimension without the rows that refer to it is no use, and vice versa */
+	if (run->disposition == DISPOSITION_BUILD || run->order->reset)
 		return false;
-	sync_check_owner(run, state);
-	if (!same(state->source, table->mapping->table->source))
+	foreach(lc, run->tables)
 	{
-		sync_note(run, "table %s had another source (%s): it is loaded anew",
-				  slot_text(state->table_name), slot_text(state->source));
-		return false;
+		const RunTable *table = (RunTable *) lfirst(lc);
+		const TargetState *state = table->state;
+
+		if (table->mapping->table->rowless)
+			continue;
+		if (state == NULL || strcmp(state->mode, "full") == 0)
+			return false;
+		sync_check_owner(run, state);
+		if (!sync_same_text(state->source, table->mapping->table->source))
+		{
+			sync_note(run, "table %s had another source (%s): it is loaded anew",
+					  slot_text(state->table_name), slot_text(state->source));
+			return false;
+		}
 	}
 	return true;
+}
+
+static void
+set_apply(TargetTable *table, ApplyKind apply)
+{
+	table->apply = apply;
+	table->rows = -1;
 }
 
 bool
@@ -86,28 +104,95 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	StringInfoData message;
 	TableReply	reply;
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *lc;
 
-	table->mapping->table->apply = apply;
+	set_apply(table->mapping->table, apply);
+	foreach(lc, table->mapping->table->dimensions)
+		set_apply((TargetTable *) lfirst(lc), apply);
 	channel_begin(run->channel, MESSAGE_TABLE);
 	message_put_table(&run->channel->message, table->mapping->table);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_TABLE_READY, &message);
 	message_get_table_ready(&message, &reply);
+	table->sums = reply.sums;
+	table->sums_len = reply.sums_len;
 	run->not_carried = list_concat(run->not_carried, reply.notes);
 	MemoryContextSwitchTo(oldcontext);
 	return reply.altered;
+}
+
+const char *
+sync_position_lost(const Run *run, const RunTable *table, const Position *position,
+				   const char *basis)
+{
+	const TargetTable *target = table->mapping->table;
+
+	if (position->basis == NULL)
+		return "the position is lost";
+	if (position->timeline != (uint64) run->finish.identity.timeline)
+		return "the server is on another timeline: it was restored, or a standby was promoted";
+	if (strcmp(position->basis, basis) != 0 ||
+		!sync_same_text(table->state->fingerprint, target->fingerprint))
+		return "the structure of the source, or what the job makes of it, has changed";
+	if (position->merged)
+		return "the last full comparison was broken off";
+	return NULL;
+}
+
+void
+sync_end_prepare(Run *run)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *lc;
+
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+		TargetTable *target = table->mapping->table;
+
+		if (table->source == NULL)
+			continue;			/* what its rows become is said elsewhere */
+		if (!target->rowless)
+			sync_require_key(table, run->order->mode);
+		target->fingerprint = psprintf("%s-%s", target->fingerprint,
+									   options_fingerprint(&run->order->options,
+														   run->order->filter));
+	}
+	MemoryContextSwitchTo(oldcontext);
 }
 
 void
 sync_end_table(Run *run, RunTable *table)
 {
 	StringInfoData message;
-	TableCounts *counts = &table->counts;
+	TableCounts counts;
+	ListCell   *lc;
 
 	channel_begin(run->channel, MESSAGE_COUNT);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_COUNTED, &message);
-	message_get_bytes(&message, counts, sizeof(*counts));
+	message_get_bytes(&message, &counts, sizeof(counts));
+	if (table->mapping->table->apply != APPLY_FILL)
+		table->counts = counts;
+	foreach(lc, run->tables)
+	{
+		RunTable   *dimension = (RunTable *) lfirst(lc);
+
+		if (dimension->source)
+			continue;
+		message_get_bytes(&message, &dimension->counts, sizeof(counts));
+		if (dimension->mapping->table->apply == APPLY_FILL)
+			dimension->mapping->table->rows = dimension->counts.rows;
+	}
+}
+
+void
+sync_count_source(Run *run, RunTable *table, int64 rows)
+{
+	if (rows < table->state->rows)
+		sync_note(run, "the source of table %s has " INT64_FORMAT " rows less than at the last run: an adopted table keeps what is gone there",
+				  slot_text(table->state->table_name), table->state->rows - rows);
+	table->mapping->table->rows = rows;
 }
 
 void
@@ -116,6 +201,16 @@ sync_set_position(Run *run, RunTable *table, const Position *position)
 	/* the end comes after the transaction that reads, and its memory */
 	table->mapping->table->position = MemoryContextStrdup(run->context,
 														  position_to_utf8(position));
+}
+
+void
+sync_set_sums(Run *run, RunTable *table, const RangeTracker *sums)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	TargetTable *target = table->mapping->table;
+
+	target->sums = rangesum_format(sums, &target->sums_len);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 void

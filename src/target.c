@@ -415,13 +415,23 @@ target_abandon(void)
 	/* a stop that is under way must not keep us from tidying up */
 	sqlite3_progress_handler(db, 0, NULL, NULL);
 	sqlite3_busy_handler(db, NULL, NULL);
-	while ((stmt = sqlite3_next_stmt(db, NULL)) != NULL)
-		sqlite3_finalize(stmt);
+	for (stmt = sqlite3_next_stmt(db, NULL); stmt; stmt = sqlite3_next_stmt(db, stmt))
+		sqlite3_reset(stmt);
 	if (!sqlite3_get_autocommit(db))
 		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	if (tidy_up)
 		tidy_up(db);
-	sqlite3_close(db);
+
+	/*
+	 * A module, such as full-text search, finalizes its own statements, at
+	 * the first attempt to close; what is left then is ours.
+	 */
+	if (sqlite3_close(db) != SQLITE_OK)
+	{
+		while ((stmt = sqlite3_next_stmt(db, NULL)) != NULL)
+			sqlite3_finalize(stmt);
+		sqlite3_close(db);
+	}
 	ReleaseExternalFD();
 	ReleaseExternalFD();
 }

@@ -81,6 +81,7 @@ extern List *target_query_texts(sqlite3 *db, const char *sql,
 
 extern const char *const target_state_sql;
 extern const char *const target_columns_sql;
+extern const char *const target_ranges_sql;
 
 /* False if it is missing; an error if it is not to the letter as we make it. */
 extern bool target_own_table_exists(sqlite3 *db, const char *name,
@@ -95,6 +96,37 @@ extern bool target_has_index(sqlite3 *db, const char *name,
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
 extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 
+/* target_ranges.c */
+
+/*
+ * Checksums of ranges (rangesum.h) of a table; NULL if there are none, or
+ * somebody has written into the file since.
+ */
+extern void *target_read_sums(sqlite3 *db, const char *table_name, Size *len);
+
+/* Stores them, as they will be when this transaction has committed. */
+extern void target_write_sums(sqlite3 *db, const TargetTable *table);
+
+/* target_objects.c */
+
+/* Indexes and triggers on a table of ours that somebody else made. */
+extern List *target_user_objects(sqlite3 *db, const char *table_name);
+
+/* Names and SQL of the indexes that are lfsync's. */
+extern List *target_own_indexes(sqlite3 *db, const char *table_name, List **sqls);
+
+/* All indexes that the table has, but for somebody's objects, are lfsync's. */
+extern void target_record_indexes(sqlite3 *db, const char *table_name, List *objects);
+
+/* Makes them again on a new table; notes (char *) say what cannot be. */
+extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
+									List *objects);
+
+/* target_adopt.c */
+
+/* Raises what keeps a table that somebody else made from being written to. */
+extern void target_check_adopted(sqlite3 *db, const TargetTable *table);
+
 /* target_examine.c */
 
 /*
@@ -104,8 +136,12 @@ extern void target_check_file(sqlite3 *db, const SyncOptions *options);
 extern void target_examine(const TargetPath *target, const OpenRequest *request,
 						   OpenReply *reply);
 
-/* The same for one table, once more in the transaction that replaces it. */
-extern void target_examine_table(sqlite3 *db, const char *name, bool have_state);
+/*
+ * The same for one table, once more in the transaction that replaces it.  True
+ * if it is there, and somebody else has made it.
+ */
+extern bool target_examine_table(sqlite3 *db, const char *name, bool have_state,
+								 ExistingTable existing);
 
 /*
  * Has somebody made or dropped a table or the like since target_examine()?  It
@@ -134,6 +170,13 @@ typedef struct LateRows
 extern List *target_complete(const char *path, const SyncOptions *options,
 							 const FinishRequest *request, List *late);
 
+/* The same for one that was filled by SQL; closes it. */
+extern List *target_complete_filled(sqlite3 *db, const SyncOptions *options,
+									const FinishRequest *request);
+
+/* Settings for a file that a run which fails throws away. */
+extern void target_prepare_unseen(sqlite3 *db);
+
 /* Copies a finished database over another one in one transaction. */
 extern void target_copy_over(const char *from, const TargetPath *target,
 							 const SyncOptions *options);
@@ -149,6 +192,9 @@ extern void target_copy_over(const char *from, const TargetPath *target,
  * batch, and put in place of the old ones in one transaction.
  */
 extern void target_begin_in_place(sqlite3 *db, const SyncOptions *options);
+
+/* The same in a new file, which target_complete_filled() completes. */
+extern void target_begin_new(sqlite3 *db, const SyncOptions *options);
 
 /* The same for a run that only looks. */
 extern void target_begin_verify(sqlite3 *db);
@@ -166,6 +212,61 @@ extern void target_apply_image(sqlite3 *db, const TargetTable *table,
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
 
+/* The name under which a table is filled. */
+extern char *target_filled_name(const char *name);
+
+/* target_dimensions.c */
+
+/*
+ * Images that follow bring, with the rows of this table, those of the tables
+ * that it refers to.
+ */
+extern void target_begin_dimensions(sqlite3 *db, const TargetTable *rows);
+
+/*
+ * The rows of an image's dimensions go where they belong, before the rows that
+ * refer to them.  "merging": all rows of the source come by.
+ */
+extern void target_apply_dimensions(sqlite3 *db, bool merging);
+
+/* An image's rows, as something to select from: references are keys. */
+extern char *target_image_rows(const TargetTable *table);
+
+/* The first and the last batch of a merge or of a comparison. */
+extern void target_begin_merging(sqlite3 *db);
+extern void target_end_merging(sqlite3 *db);
+
+/* What has become of a dimension, but for one that batches have counted. */
+extern void target_count_dimension(sqlite3 *db, int n, TableCounts *counts);
+
+/* target_extras.c */
+
+/* Of a row "object" of sqlite_schema: it is none of these, and no part of one. */
+extern const char *const target_not_ours_condition;
+
+/*
+ * Makes a table's full-text index and view, and drops an index that is not
+ * wanted any more.  is_new: all its rows are.
+ */
+extern void target_fit_extras(sqlite3 *db, const TargetTable *table, bool is_new);
+
+/*
+ * Rows of a table with a full-text index that are about to change: note their
+ * keys, take those that are there out of the index, change them, and put in
+ * those that are there then.
+ */
+#define TARGET_NOTE_CHANGED	"INSERT OR IGNORE INTO temp.lfsync_changed"
+
+extern void target_begin_fts(sqlite3 *db);
+extern void target_note_changed(sqlite3 *db, const char *select);
+extern void target_unindex_changed(sqlite3 *db, const TargetTable *table);
+extern void target_index_changed(sqlite3 *db, const TargetTable *table);
+extern void target_forget_changed(sqlite3 *db);
+
+/* A condition: of two rows the indexed columns, behind prefixes, differ. */
+extern char *target_fts_differs(const TargetTable *table, const char *a,
+								const char *b);
+
 /* target_sync.c */
 
 /*
@@ -176,12 +277,23 @@ extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 							  const SyncOptions *options, TableReply *reply);
 
-/* Applies a batch; image NULL: a range without rows. */
-extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
+/*
+ * Applies a batch; image NULL: a range without rows.  True if there was anything
+ * to write.
+ */
+extern bool target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
-/* Over all batches of this table so far. */
-extern void target_sync_counts(TableCounts *counts);
+/*
+ * Raises 55006 if somebody else has written the table since our last batch, if
+ * it is the one that batches arrived for last.  Under the write lock it stays
+ * true.
+ */
+extern void target_check_generation(sqlite3 *db, const TargetTable *table);
+
+/* Over all batches of this table so far; its dimensions' counts follow. */
+extern void target_sync_counts(sqlite3 *db, const TargetTable *table,
+							   TableCounts *counts);
 
 /* No more batches: gives the statements back. */
 extern void target_end_sync(sqlite3 *db);

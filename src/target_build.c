@@ -28,28 +28,24 @@ insert_late(sqlite3 *db, const LateRows *late)
 						(long long) sqlite3_changes64(db))));
 }
 
-List *
-target_complete(const char *path, const SyncOptions *options,
-				const FinishRequest *request, List *late)
+void
+target_prepare_unseen(sqlite3 *db)
 {
-	sqlite3    *db = target_open(path, NULL);
-	List	   *notes = NIL;
-	ListCell   *lc;
-
-	/* nobody else sees this file, and a run that fails throws it away */
 	target_run(db, psprintf("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
 							"PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
 							CACHE_KB),
 			   "preparing the file");
-	if (late != NIL)
-	{
-		target_run(db, "ATTACH ':memory:' AS image", "preparing the file");
-		foreach(lc, late)
-			insert_late(db, (LateRows *) lfirst(lc));
-		target_run(db, "DETACH image", "letting go of late rows");
-	}
-	target_run(db, "BEGIN", "beginning a transaction");
+}
 
+/* What is left to do when all rows are there; closes the file. */
+static List *
+complete(sqlite3 *db, const SyncOptions *options, const FinishRequest *request,
+		 bool from_pages)
+{
+	List	   *notes = NIL;
+	ListCell   *lc;
+
+	target_run(db, "BEGIN", "beginning a transaction");
 	target_set_phase("creating indexes");
 	foreach(lc, request->tables)
 	{
@@ -57,12 +53,14 @@ target_complete(const char *path, const SyncOptions *options,
 
 		if (options->check != CHECK_NONE)
 			target_check_count(db, table->name, table->rows);
-		if (table->auto_index)
+		if (from_pages && table->auto_index)
 			target_run(db, psprintf("REINDEX %s", message_quote_name(table->name)),
 					   "creating the index of the primary key");
 		notes = list_concat(notes, target_create_indexes(db, table, table->name, false));
 	}
 	target_write_bookkeeping(db, request);
+	foreach(lc, request->tables)
+		target_fit_extras(db, (TargetTable *) lfirst(lc), true);
 	target_run(db, "COMMIT", "completing the file");
 
 	target_set_phase("checking");
@@ -72,6 +70,32 @@ target_complete(const char *path, const SyncOptions *options,
 				   "switching to WAL");
 	target_close(db);
 	return notes;
+}
+
+List *
+target_complete(const char *path, const SyncOptions *options,
+				const FinishRequest *request, List *late)
+{
+	sqlite3    *db = target_open(path, NULL);
+	ListCell   *lc;
+
+	target_prepare_unseen(db);
+	if (late != NIL)
+	{
+		target_run(db, "ATTACH ':memory:' AS image", "preparing the file");
+		foreach(lc, late)
+			insert_late(db, (LateRows *) lfirst(lc));
+		target_run(db, "DETACH image", "letting go of late rows");
+	}
+	return complete(db, options, request, true);
+}
+
+List *
+target_complete_filled(sqlite3 *db, const SyncOptions *options,
+					   const FinishRequest *request)
+{
+	target_run(db, "DETACH image", "letting go of batches");
+	return complete(db, options, request, false);
 }
 
 /*

@@ -34,30 +34,32 @@ name_in_list(List *names, const char *name)
 	return false;
 }
 
-/* May a table of this name be written, as far as the file is concerned? */
-void
-target_examine_table(sqlite3 *db, const char *name, bool have_state)
+bool
+target_examine_table(sqlite3 *db, const char *name, bool have_state,
+					 ExistingTable existing)
 {
 	char	   *quoted = sqlite3_mprintf("%Q", name);
 	char	   *type = target_query_text(db, psprintf("SELECT type FROM sqlite_schema WHERE name = %s COLLATE NOCASE", quoted),
 										 "reading its schema");
+	bool		theirs = false;
 
-	if (type == NULL)
-		return;
-	if (strcmp(type, "table") != 0)
+	if (type != NULL && strcmp(type, "table") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("name \"%s\" is taken in the file by something that is not a table", name),
 				 errdetail("It is of type \"%s\".", type),
 				 errhint("Choose another \"table_name\" or another file.")));
-	if (!have_state ||
-		target_query_int(db, psprintf("SELECT 1 FROM _lfsync_state WHERE table_name = %s COLLATE NOCASE", quoted),
-						 "reading _lfsync_state", 0) == 0)
+	if (type != NULL)
+		theirs = !have_state ||
+			target_query_int(db, psprintf("SELECT adopted FROM _lfsync_state WHERE table_name = %s COLLATE NOCASE", quoted),
+							 "reading _lfsync_state", 1) != 0;
+	sqlite3_free(quoted);
+	if (theirs && existing == EXISTING_OWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("table \"%s\" is in the file, and lfsync did not make it", name),
-				 errhint("Choose another \"table_name\" or another file.")));
-	sqlite3_free(quoted);
+				 errhint("Choose another \"table_name\" or another file, or have its rows written where they are with existing_table => 'adopt'.")));
+	return theirs;
 }
 
 static char *
@@ -74,7 +76,7 @@ read_states(sqlite3 *db, List *tables)
 {
 	static const char what[] = "reading _lfsync_state";
 	sqlite3_stmt *stmt = target_prepare(db, "SELECT table_name, job, mode, source, source_fingerprint, "
-										"system_identifier, timeline, database, position, rows "
+										"system_identifier, timeline, database, position, rows, adopted "
 										"FROM _lfsync_state JOIN sqlite_schema ON type = 'table' "
 										"AND name = table_name COLLATE NOCASE "
 										"WHERE table_name = ?1 COLLATE NOCASE", what);
@@ -101,6 +103,7 @@ read_states(sqlite3 *db, List *tables)
 			state->database = column_text(stmt, 7);
 			state->position = column_text(stmt, 8);
 			state->rows = sqlite3_column_int64(stmt, 9);
+			state->adopted = sqlite3_column_int(stmt, 10) != 0;
 			states = lappend(states, state);
 		}
 		else if (rc != SQLITE_DONE)
@@ -111,6 +114,32 @@ read_states(sqlite3 *db, List *tables)
 	return states;
 }
 
+/* Of a table that is about to be adopted. */
+static TargetState *
+new_state(char *table_name)
+{
+	TargetState *state = palloc0(sizeof(TargetState));
+
+	state->table_name = table_name;
+	state->mode = "full";
+	state->source = state->system_identifier = state->database = "";
+	state->adopted = true;
+	return state;
+}
+
+static bool
+has_state(List *states, const char *table_name)
+{
+	ListCell   *lc;
+
+	foreach(lc, states)
+	{
+		if (pg_strcasecmp(((TargetState *) lfirst(lc))->table_name, table_name) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 target_examine(const TargetPath *target, const OpenRequest *request,
 			   OpenReply *reply)
@@ -119,35 +148,48 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	bool		have_state;
 	List	   *names;
 	ListCell   *lc;
-	bool		others = false;
+	List	   *theirs = NIL;
+	bool		others;
 	char	   *encoding;
 
+	memset(reply, 0, sizeof(*reply));
 	/* a file that wants more memory than this to show its schema is no file */
 	sqlite3_hard_heap_limit64(EXAMINE_MEMORY);
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 
 	/* the first read rolls back a hot journal and notices what is no database */
-	names = target_query_texts(db, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') "
-							   "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-							   "AND name NOT IN ('_lfsync_state', '_lfsync_columns') "
-							   "AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
+	names = target_query_texts(db, psprintf("SELECT name FROM sqlite_schema AS object WHERE type IN ('table', 'view') "
+											"AND name NOT LIKE 'sqlite\\_%%' ESCAPE '\\' "
+											"AND name NOT IN ('_lfsync_state', '_lfsync_columns', '_lfsync_ranges') "
+											"AND name NOT LIKE '\\_lfsync\\_new\\_%%' ESCAPE '\\' "
+											"AND %s", target_not_ours_condition),
 							   NULL, "reading its schema");
 	have_state = target_own_table_exists(db, "_lfsync_state", target_state_sql);
 	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);
+	(void) target_own_table_exists(db, "_lfsync_ranges", target_ranges_sql);
 
 	foreach(lc, request->tables)
-		target_examine_table(db, (char *) lfirst(lc), have_state);
+	{
+		if (target_examine_table(db, (char *) lfirst(lc), have_state,
+								 request->options.existing_table))
+			theirs = lappend(theirs, lfirst(lc));
+	}
+	others = theirs != NIL;
 	foreach(lc, names)
 	{
 		if (!name_in_list(request->tables, (char *) lfirst(lc)))
 			others = true;
 	}
-	/* whatever else somebody hung on our tables would be lost with the file */
+	/* whatever somebody hung on our tables would be lost with the file */
+	foreach(lc, request->tables)
+	{
+		if (have_state && target_user_objects(db, (char *) lfirst(lc)) != NIL)
+			others = true;
+	}
 	if (target_query_int(db, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
 						 "reading its schema", 0) > 0)
 		others = true;
 
-	reply->owners = NIL;
 	if (have_state)
 	{
 		reply->owners = target_query_texts(db, "SELECT DISTINCT owner FROM _lfsync_state",
@@ -157,6 +199,11 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 							 "reading _lfsync_state", 0) > 0)
 			others = true;
 		reply->states = read_states(db, request->tables);
+	}
+	foreach(lc, theirs)
+	{
+		if (!has_state(reply->states, (char *) lfirst(lc)))
+			reply->states = lappend(reply->states, new_state((char *) lfirst(lc)));
 	}
 
 	schema_cookie = (uint32) target_query_int(db, "PRAGMA main.schema_version",

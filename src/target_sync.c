@@ -21,7 +21,7 @@
 typedef struct SyncedTable
 {
 	const TargetTable *table;
-	TableCounts counts;
+	TableCounts *counts;		/* of the table, then of its dimensions */
 	int64		generation;
 	bool		appendable;		/* its columns are an image's, in their order */
 	sqlite3_stmt *append;		/* of rows behind all others */
@@ -32,28 +32,42 @@ typedef struct SyncedTable
 
 static SyncedTable synced;
 
-/* Counted by the hook below since the batch began. */
-static struct
+/* Counted by the hook below since the batch began; in the order of counts. */
+typedef struct WrittenRows
 {
 	const char *table_name;
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
-}			written;
+} WrittenRows;
+
+static WrittenRows *written;
+static int	nwritten = 0;
 
 /* Called by SQLite for each row that it writes. */
 static void
 count_row(void *arg, int operation, const char *database, const char *table,
 		  sqlite3_int64 rowid)
 {
-	if (sqlite3_stricmp(table, written.table_name) != 0)
-		return;
+	WrittenRows *rows = written;
+
+	while (sqlite3_stricmp(table, rows->table_name) != 0)
+	{
+		if (++rows == written + nwritten)
+			return;
+	}
 	if (operation == SQLITE_INSERT)
-		written.inserted++;
+		rows->inserted++;
 	else if (operation == SQLITE_UPDATE)
-		written.updated++;
+		rows->updated++;
 	else
-		written.deleted++;
+		rows->deleted++;
+}
+
+static bool
+is_written(const WrittenRows *rows)
+{
+	return rows->inserted + rows->updated + rows->deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -72,49 +86,75 @@ is_key(const TargetTable *table, int column)
 	return false;
 }
 
-/* "a", "b" of the columns wanted, each behind a prefix. */
+/*
+ * A column's name where it is compared.  In an adopted table it may compare
+ * otherwise than byte by byte, and would hide an update from us.
+ */
 static char *
-column_list(const TargetTable *table, bool keys, bool others, const char *prefix)
+compared(const TargetTable *table, int column)
+{
+	const TargetColumn *c = &table->columns[column];
+	bool		collated = table->adopted && strcmp(c->sqlite_type, "TEXT") == 0;
+
+	return psprintf("%s%s", message_quote_name(c->name), collated ? " COLLATE BINARY" : "");
+}
+
+/* "a", "b" of the key, in its order. */
+static char *
+key_list(const TargetTable *table)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
-	if (keys && !others)
-	{
-		/* in the key's order */
-		for (int i = 0; i < table->nkeys; i++)
-			appendStringInfo(&list, "%s%s%s", i ? ", " : "", prefix,
-							 message_quote_name(table->columns[table->keys[i]].name));
-		return list.data;
-	}
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", compared(table, table->keys[i]));
+	return list.data;
+}
+
+static char *
+all_list(const TargetTable *table)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&list, "%s%s", i ? ", " : "", message_quote_name(table->columns[i].name));
+	return list.data;
+}
+
+/* Columns beside the key, each behind a prefix; empty if there are none. */
+static char *
+other_list(const TargetTable *table, const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		if (is_key(table, i) ? keys : others)
-			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix,
-							 message_quote_name(table->columns[i].name));
+		if (!is_key(table, i))
+			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, compared(table, i));
 	}
 	return list.data;
 }
 
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
- * parser takes ON for a join's.
+ * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
+ * constraints may say, such as to replace other rows.
  */
 static char *
 upsert_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *columns = column_list(table, true, true, "");
-	char	   *others = column_list(table, false, true, "");
+	char	   *columns = all_list(table);
 	bool		first = true;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
+	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
 					 "WHERE true ON CONFLICT (%s) DO ",
 					 message_quote_name(table->name), columns, columns,
-					 message_quote_name(table->name),
-					 column_list(table, true, false, ""));
-	if (others[0] == '\0')
+					 target_image_rows(table), key_list(table));
+	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
 		return sql.data;
@@ -131,8 +171,7 @@ upsert_sql(const TargetTable *table)
 		first = false;
 	}
 	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
-					 column_list(table, false, true, "old."),
-					 column_list(table, false, true, "excluded."));
+					 other_list(table, "old."), other_list(table, "excluded."));
 	return sql.data;
 }
 
@@ -141,25 +180,21 @@ static char *
 compare_sql(const TargetTable *table)
 {
 	StringInfoData sql;
-	char	   *others = column_list(table, false, true, "");
 	const char *key = message_quote_name(table->columns[table->keys[0]].name);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
-	if (others[0] == '\0')
+	if (table->nkeys == table->ncolumns)
 		appendStringInfoString(&sql, "0");
 	else
 		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
-						 column_list(table, false, true, "old."),
-						 column_list(table, false, true, "new."));
-	appendStringInfo(&sql, " FROM image.%s AS new LEFT JOIN main.%s AS old ON ",
-					 message_quote_name(table->name), message_quote_name(table->name));
+						 other_list(table, "old."), other_list(table, "new."));
+	appendStringInfo(&sql, " FROM %s AS new LEFT JOIN main.%s AS old ON ",
+					 target_image_rows(table), message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
-	{
-		const char *name = message_quote_name(table->columns[table->keys[i]].name);
-
-		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "", name, name);
-	}
+		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
+						 compared(table, table->keys[i]),
+						 message_quote_name(table->columns[table->keys[i]].name));
 	return sql.data;
 }
 
@@ -169,7 +204,7 @@ range_condition(const TargetTable *table, const BatchEnd *end)
 {
 	StringInfoData sql;
 	StringInfoData parameters;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 
 	initStringInfo(&parameters);
 	for (int i = 0; i < table->nkeys; i++)
@@ -284,7 +319,8 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 	bool		altered = false;
 	int			rc;
 
-	synced.appendable = true;
+	if (table == synced.table)
+		synced.appendable = true;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
 	{
 		const char *name = (const char *) sqlite3_column_text(stmt, 1);
@@ -297,7 +333,7 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 			if (pg_strcasecmp(table->columns[i].name, name) == 0)
 				column = i;
 		}
-		if (column != ncolumns++)
+		if (column != ncolumns++ && table == synced.table)
 			synced.appendable = false;
 		if (key > 0 && (key > table->nkeys || table->keys[key - 1] != column))
 			refuse_structure(table, psprintf("Its key has another column: \"%s\".", name));
@@ -338,22 +374,59 @@ fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
 	return altered;
 }
 
-/* Indexes that are new at the source, or that somebody has dropped. */
-static List *
-add_indexes(sqlite3 *db, const TargetTable *table)
+/*
+ * Whatever its name: it is another one than the source's where that was taken,
+ * as it is by the old table's when a new one is put in place.
+ */
+static bool
+is_index_over(const char *sql, const TargetIndex *index)
 {
+	const char *columns = psprintf(" (%s)", index->columns);
+	size_t		len = strlen(columns);
+
+	return strlen(sql) > len && strcmp(sql + strlen(sql) - len, columns) == 0;
+}
+
+/*
+ * Indexes that are new at the source, or that somebody has dropped, are made;
+ * those of ours that have gone from the source go.
+ */
+static List *
+fit_indexes(sqlite3 *db, const TargetTable *table)
+{
+	List	   *theirs = target_user_objects(db, table->name);
+	List	   *sqls;
+	List	   *names = target_own_indexes(db, table->name, &sqls);
 	TargetTable missing = *table;
-	ListCell   *lc;
+	bool		dropped = false;
+	List	   *notes;
+	ListCell   *name;
+	ListCell   *sql;
 
-	missing.indexes = NIL;
-	foreach(lc, table->indexes)
+	missing.indexes = list_copy(table->indexes);
+	forboth(name, names, sql, sqls)
 	{
-		TargetIndex *index = (TargetIndex *) lfirst(lc);
+		bool		wanted = false;
+		ListCell   *lc;
 
-		if (!target_has_index(db, index->name, table->name))
-			missing.indexes = lappend(missing.indexes, index);
+		foreach(lc, table->indexes)
+		{
+			if (!is_index_over((char *) lfirst(sql), (TargetIndex *) lfirst(lc)))
+				continue;
+			wanted = true;
+			missing.indexes = list_delete_ptr(missing.indexes, lfirst(lc));
+		}
+		if (wanted)
+			continue;
+		target_run(db, psprintf("DROP INDEX main.%s", message_quote_name((char *) lfirst(name))),
+				   "dropping an index");
+		dropped = true;
 	}
-	return target_create_indexes(db, &missing, table->name, true);
+	if (!dropped && missing.indexes == NIL)
+		return NIL;
+	notes = target_create_indexes(db, &missing, table->name, true);
+	target_record_indexes(db, table->name, theirs);
+	return notes;
 }
 
 static int64
@@ -365,6 +438,17 @@ read_generation(sqlite3 *db, const TargetTable *table)
 
 	sqlite3_free(sql);
 	return generation;
+}
+
+static int64
+read_rows(sqlite3 *db, const TargetTable *table)
+{
+	char	   *sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
+									  table->name);
+	int64		rows = target_query_int(db, sql, "reading _lfsync_state", 0);
+
+	sqlite3_free(sql);
+	return rows;
 }
 
 static void
@@ -381,27 +465,42 @@ void
 target_begin_sync(sqlite3 *db, const TargetTable *table,
 				  const SyncOptions *options, TableReply *reply)
 {
-	char	   *sql;
+	List	   *tables = lcons(unconstify(TargetTable *, table), list_copy(table->dimensions));
+	ListCell   *lc;
 
 	forget_table();
 	synced.table = table;
-	written.table_name = table->name;
-	sqlite3_update_hook(db, count_row, NULL);
+	synced.counts = palloc0(list_length(tables) * sizeof(TableCounts));
+	nwritten = list_length(tables);
+	written = palloc0(nwritten * sizeof(WrittenRows));
 
-	if (table->apply == APPLY_VERIFY)
-		(void) fit_columns(db, table, options, &reply->notes);
-	else
-	{
+	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_begin_write(db);
-		reply->altered = fit_columns(db, table, options, &reply->notes);
-		reply->notes = list_concat(reply->notes, add_indexes(db, table));
-		target_commit(db);
+	if (table->apply == APPLY_SYNC)
+		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
+	foreach(lc, tables)
+	{
+		TargetTable *one = (TargetTable *) lfirst(lc);
+
+		written[foreach_current_index(lc)].table_name = one->name;
+		synced.counts[foreach_current_index(lc)].rows = read_rows(db, one);
+		if (table->adopted)
+			target_check_adopted(db, table);
+		else if (fit_columns(db, one, options, &reply->notes))
+			reply->altered = true;
+		if (table->apply != APPLY_VERIFY && !table->adopted)
+		{
+			reply->notes = list_concat(reply->notes, fit_indexes(db, one));
+			target_fit_extras(db, one, false);
+		}
+		if (one->nfts > 0 && table->apply == APPLY_SYNC)
+			target_begin_fts(db);
 	}
+	if (table->apply != APPLY_VERIFY && !table->adopted)
+		target_commit(db);
 	synced.generation = read_generation(db, table);
-	sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
-						  table->name);
-	synced.counts.rows = target_query_int(db, sql, "reading _lfsync_state", 0);
-	sqlite3_free(sql);
+	target_begin_dimensions(db, table);
+	sqlite3_update_hook(db, count_row, NULL);
 }
 
 /*-------------------------------------------------------------------------
@@ -409,15 +508,11 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
  *-------------------------------------------------------------------------
  */
 
-/*
- * A transaction that holds the file's write lock, on the table as our last
- * batch has left it.
- */
-static void
-begin_batch(sqlite3 *db)
+void
+target_check_generation(sqlite3 *db, const TargetTable *table)
 {
-	written.inserted = written.updated = written.deleted = 0;
-	target_begin_write(db);
+	if (synced.table == NULL || strcmp(synced.table->name, table->name) != 0)
+		return;
 	if (read_generation(db, synced.table) != synced.generation)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -426,36 +521,71 @@ begin_batch(sqlite3 *db)
 				 errhint("Another server may keep the same file in sync: give it a file of its own.")));
 }
 
-/* Position and counts go with the rows; nothing written, nothing committed. */
+/*
+ * A transaction that holds the file's write lock, on the table as our last
+ * batch has left it.
+ */
 static void
-end_batch(sqlite3 *db, const char *position)
+begin_batch(sqlite3 *db)
+{
+	for (int i = 0; i < nwritten; i++)
+		written[i].inserted = written[i].updated = written[i].deleted = 0;
+	target_begin_write(db);
+	target_check_generation(db, synced.table);
+}
+
+/* What _lfsync_state says of one table of a batch. */
+static void
+write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const char *position)
 {
 	static const char what[] = "writing the position";
 
-	if (written.inserted + written.updated + written.deleted == 0)
+	counts->rows += rows->inserted - rows->deleted;
+	counts->inserted += rows->inserted;
+	counts->updated += rows->updated;
+	counts->deleted += rows->deleted;
+	if (synced.state == NULL)
+		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = generation + 1, rows = ?1, "
+									  "position = coalesce(?2, position), "
+									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
+									  "WHERE table_name = ?3 COLLATE NOCASE", what);
+	sqlite3_bind_int64(synced.state, 1, counts->rows);
+	if (position)
+		sqlite3_bind_text(synced.state, 2, position, -1, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(synced.state, 2);
+	sqlite3_bind_text(synced.state, 3, rows->table_name, -1, SQLITE_STATIC);
+	step_done(db, synced.state, what);
+}
+
+/*
+ * Position and counts go with the rows; nothing written, nothing committed but
+ * what temporary tables hold.
+ */
+static bool
+end_batch(sqlite3 *db, const char *position)
+{
+	bool		some = false;
+
+	for (int i = 0; i < nwritten; i++)
+		some = some || is_written(&written[i]);
+	if (!some && nwritten == 1)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
-		return;
+		return false;
 	}
-	synced.counts.rows += written.inserted - written.deleted;
-	if (synced.state == NULL)
-		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = ?1, rows = ?2, "
-									  "position = coalesce(?3, position), "
-									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
-									  "WHERE table_name = ?4 COLLATE NOCASE", what);
-	sqlite3_bind_int64(synced.state, 1, ++synced.generation);
-	sqlite3_bind_int64(synced.state, 2, synced.counts.rows);
-	if (position)
-		sqlite3_bind_text(synced.state, 3, position, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(synced.state, 3);
-	sqlite3_bind_text(synced.state, 4, synced.table->name, -1, SQLITE_STATIC);
-	step_done(db, synced.state, what);
+	for (int i = 0; i < nwritten && some; i++)
+	{
+		/* the table itself has the position and the generation of all */
+		if (i == 0 || is_written(&written[i]))
+			write_state(db, &written[i], &synced.counts[i], i == 0 ? position : NULL);
+	}
+	/* an adopted table has no state before its first run has ended */
+	if (some && synced.generation >= 0)
+		synced.generation++;
 	target_commit(db);
-	synced.counts.inserted += written.inserted;
-	synced.counts.updated += written.updated;
-	synced.counts.deleted += written.deleted;
+	return some;
 }
 
 /* Do all rows of the image come behind those that the table has? */
@@ -479,8 +609,9 @@ write_rows(sqlite3 *db, bool keyed)
 	{
 		/* nothing but these words lets SQLite copy whole records */
 		if (synced.append == NULL)
-			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s", name, name),
-										   "inserting rows");
+			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM %s", name,
+													target_image_rows(synced.table)),
+									   "inserting rows");
 		step_done(db, synced.append, "inserting rows");
 		return;
 	}
@@ -489,12 +620,39 @@ write_rows(sqlite3 *db, bool keyed)
 	step_done(db, synced.upsert, "upserting rows");
 }
 
+/* Rows that will be new, or have other words than before. */
+static void
+note_changed(sqlite3 *db)
+{
+	const TargetTable *table = synced.table;
+	const char *key = message_quote_name(table->columns[table->keys[0]].name);
+
+	target_note_changed(db, psprintf("SELECT new.%s FROM %s AS new LEFT JOIN main.%s AS old ON old.%s = new.%s "
+									 "WHERE old.%s IS NULL OR %s", key, target_image_rows(table),
+									 message_quote_name(table->name), key, key, key,
+									 target_fts_differs(table, "old.", "new.")));
+	target_unindex_changed(db, table);
+}
+
+/* Rows are written, and the full-text index follows them. */
+static void
+write_rows_and_words(sqlite3 *db, bool keyed)
+{
+	bool		has_words = synced.table->nfts > 0;
+
+	if (has_words)
+		note_changed(db);
+	write_rows(db, keyed);
+	if (has_words)
+		target_index_changed(db, synced.table);
+}
+
 /* What the range holds and the image does not is gone at the source. */
 static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 {
 	const TargetTable *table = synced.table;
-	char	   *keys = column_list(table, true, false, "");
+	char	   *keys = key_list(table);
 	char	   *others;
 
 	if (count_range(db, table, end) == nrows)
@@ -502,6 +660,16 @@ delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 	others = nrows == 0 ? "" :
 		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s)", keys, keys,
 				 message_quote_name(table->name));
+	if (table->nfts > 0)
+	{
+		sqlite3_finalize(step_range(db, table, end,
+									psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
+											 keys, message_quote_name(table->name),
+											 range_condition(table, end), others),
+									"noting rows"));
+		target_unindex_changed(db, table);
+		target_forget_changed(db);
+	}
 	sqlite3_finalize(step_range(db, table, end,
 								psprintf("DELETE FROM main.%s WHERE %s%s",
 										 message_quote_name(table->name),
@@ -524,39 +692,59 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		if (rc != SQLITE_ROW)
 			target_error(db, rc, "comparing rows");
 		missing = sqlite3_column_int64(synced.compare, 0);
-		synced.counts.updated += sqlite3_column_int64(synced.compare, 1);
+		synced.counts->updated += sqlite3_column_int64(synced.compare, 1);
 		sqlite3_reset(synced.compare);
 	}
-	synced.counts.inserted += missing;
-	synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
+	synced.counts->inserted += missing;
+	if (end->range)
+		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
-void
+bool
 target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 				  bool keyed, const BatchEnd *end)
 {
+	bool		some = false;
+
 	/* deserialize outside of transactions, one image in each */
 	if (image)
 		target_attach_image(db, image, size);
+	/* in a comparison it is for temporary tables only */
 	if (synced.table->apply == APPLY_VERIFY)
+		target_run(db, "BEGIN", "beginning a transaction");
+	else
+		begin_batch(db);
+	if (end->range && end->after.open)
+		target_begin_merging(db);
+	if (image)
+		target_apply_dimensions(db, end->range);
+	if (synced.table->apply == APPLY_VERIFY)
+	{
 		compare_rows(db, end, nrows);
+		target_run(db, "COMMIT", "comparing rows");
+	}
 	else
 	{
-		begin_batch(db);
 		if (image)
-			write_rows(db, keyed);
+			write_rows_and_words(db, keyed);
 		if (end->range)
 			delete_missing(db, end, nrows);
-		end_batch(db, end->position);
+		if (end->range && end->to.open)
+			target_end_merging(db);
+		some = end_batch(db, end->position);
 	}
 	if (image)
 		target_detach_image(db);
+	return some;
 }
 
 void
-target_sync_counts(TableCounts *counts)
+target_sync_counts(sqlite3 *db, const TargetTable *table, TableCounts *counts)
 {
-	*counts = synced.counts;
+	if (table->apply != APPLY_FILL)
+		memcpy(counts, synced.counts, nwritten * sizeof(TableCounts));
+	for (int i = 0; i < list_length(table->dimensions); i++)
+		target_count_dimension(db, i, &counts[i + 1]);
 }
 
 void

@@ -19,7 +19,8 @@ const char *const target_state_sql =
 "mode TEXT NOT NULL, source TEXT NOT NULL, source_fingerprint TEXT, "
 "owner TEXT NOT NULL, system_identifier TEXT NOT NULL, timeline INTEGER, "
 "database TEXT NOT NULL, position TEXT, generation INTEGER NOT NULL, "
-"rows INTEGER NOT NULL, updated_at TEXT NOT NULL, lfsync_version TEXT NOT NULL)";
+"rows INTEGER NOT NULL, updated_at TEXT NOT NULL, lfsync_version TEXT NOT NULL, "
+"indexes TEXT, adopted INTEGER NOT NULL)";
 
 const char *const target_columns_sql =
 "CREATE TABLE _lfsync_columns (table_name TEXT NOT NULL, column_name TEXT NOT NULL, "
@@ -80,11 +81,11 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 
 	forget = target_prepare(db, "DELETE FROM _lfsync_columns WHERE table_name = ?1 COLLATE NOCASE", what);
 	state = target_prepare(db, "INSERT INTO _lfsync_state VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, 1, coalesce(?10, 0), "
-						   "strftime('%Y-%m-%d %H:%M:%f', 'now'), '" LFSYNC_VERSION "') "
+						   "strftime('%Y-%m-%d %H:%M:%f', 'now'), '" LFSYNC_VERSION "', NULL, ?12) "
 						   "ON CONFLICT (table_name) DO UPDATE SET job = ?2, mode = ?3, source = ?4, "
 						   "source_fingerprint = ?5, owner = ?6, system_identifier = ?7, timeline = ?8, "
 						   "database = ?9, position = ?11, generation = generation + 1, rows = coalesce(?10, rows), "
-						   "updated_at = excluded.updated_at, lfsync_version = excluded.lfsync_version", what);
+						   "updated_at = excluded.updated_at, lfsync_version = excluded.lfsync_version, adopted = ?12", what);
 	column = target_prepare(db, "INSERT INTO _lfsync_columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", what);
 	foreach(lc, request->tables)
 	{
@@ -92,6 +93,7 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 
 		if (table->apply != APPLY_FILL && table->position == NULL)
 			continue;			/* it is as it was */
+		target_write_sums(db, table);
 		bind_text(forget, 1, table->name);
 		step_once(db, forget, what);
 
@@ -104,13 +106,15 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		bind_text(state, 7, request->identity.system_identifier);
 		sqlite3_bind_int(state, 8, request->identity.timeline);
 		bind_text(state, 9, request->identity.database);
-		/* batches of a table kept in sync have counted for themselves */
-		if (table->apply == APPLY_FILL)
+		if (table->rows >= 0)
 			sqlite3_bind_int64(state, 10, table->rows);
 		else
 			sqlite3_bind_null(state, 10);
 		bind_text(state, 11, table->position);
+		sqlite3_bind_int(state, 12, table->adopted);
 		step_once(db, state, what);
+		if (table->apply == APPLY_FILL)
+			target_record_indexes(db, table->name, NIL);
 
 		/* the table's own entry, with its comment, stands at ordinal 0 */
 		for (int i = -1; i < table->ncolumns; i++)

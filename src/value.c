@@ -561,6 +561,25 @@ policy_has_nan(const ValuePolicy *policy, const SyncOptions *options)
 	return true;
 }
 
+/* Types whose text has colons, letters or more than one dash in it. */
+static bool
+is_never_number(Oid basetype)
+{
+	switch (basetype)
+	{
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case INTERVALOID:
+		case UUIDOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
 void
 value_prepare(ValueColumn *column, Oid typid, int32 typmod,
 			  SyncOptions *options)
@@ -577,6 +596,8 @@ value_prepare(ValueColumn *column, Oid typid, int32 typmod,
 	column->convert = policy.convert;
 	column->sqlite_type = policy.sqlite_type;
 	column->note = policy.note;
+	column->never_number = is_never_number(column->basetype) &&
+		strcmp(policy.sqlite_type, "TEXT") == 0;
 
 	if (policy_has_nan(&policy, options))
 	{

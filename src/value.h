@@ -54,6 +54,8 @@ struct ValueColumn
 	int32		typmod;
 	SyncOptions *options;
 	FmgrInfo	output;			/* where an output function is used */
+	bool		never_number;	/* text that no column takes for a number,
+								 * whatever it is declared as */
 	bool		nan_as_text;	/* may hold text that is not sqlite_type */
 	bool		nan_as_null;	/* may hold NULL where the source has none, so
 								 * NOT NULL cannot be carried */

@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw($soon poll sqlite sqlite_session integrity children alive content same_text slurp_raw);
+our @EXPORT = qw($soon poll position set_position sqlite sqlite_session integrity children alive content same_text slurp_raw);
 
 # How long what should take a second may take on a busy machine.
 our $soon = 3;
@@ -244,6 +244,39 @@ sub history
 	return $self->sql("SELECT concat_ws('|', $columns) FROM lfsync_runs ORDER BY run_id DESC LIMIT 1");
 }
 
+# Runs an export of a mode that goes on: rows read, inserted, updated and
+# deleted.  args: more arguments of lfsync_export().
+sub sync
+{
+	my ($self, $table, $file, $args) = @_;
+
+	$args //= q(mode => 'incremental');
+	return $self->sql("SELECT concat_ws(' ', rows_read, rows_inserted, rows_updated, rows_deleted) FROM lfsync_export('$table', '$file', $args)");
+}
+
+# What the last run has noted, beside structure.
+sub notes
+{
+	my ($self) = @_;
+
+	return $self->sql(q(SELECT string_agg(n, '; ') FROM jsonb_array_elements_text(
+		(SELECT notes -> 'run' FROM lfsync_runs ORDER BY run_id DESC LIMIT 1)) n));
+}
+
+# A test: a table of the file has the rows that SQL gives, as text, in order.
+# The sqlite3 shell reads it, so values must look the same in both.
+sub same_rows
+{
+	my ($self, $file, $table, $name, %arg) = @_;
+	my $columns = $arg{columns} // '*';
+	my $order = $arg{order} // 'ORDER BY 1';
+
+	return same_text(
+		sqlite($self->path($file), "SELECT $columns FROM $table $order"),
+		$self->sql("SELECT $columns FROM $table " . ($arg{where} ? "WHERE $arg{where} " : '') . $order),
+		$name);
+}
+
 # Descendants of the postmaster that are lfsync's: a hash of pid and title.
 sub workers
 {
@@ -400,6 +433,21 @@ sub same_text
 	diag(sprintf "line %d of %d: %.300s\n  expected of %d: %.300s",
 		$n + 1, scalar @got, $got[$n] // '(end)', scalar @expected, $expected[$n] // '(end)');
 	return 0;
+}
+
+# The position of a file's only table, and another one for it.
+sub position
+{
+	my ($file) = @_;
+
+	return sqlite($file, 'SELECT position FROM _lfsync_state');
+}
+
+sub set_position
+{
+	my ($file, $expression) = @_;
+
+	return sqlite($file, "UPDATE _lfsync_state SET position = $expression");
 }
 
 sub slurp_raw
