@@ -240,7 +240,7 @@ while (time < $until && !@wrong)
 		{
 			$done{$file}++;
 		}
-		elsif ($file && $session->error !~ /ERROR:  (?:55006|57014|57P01|58000|55P03|08006|57P03|XX000: could not attach)/)
+		elsif ($file && $session->error !~ /(?:ERROR|FATAL|WARNING):  (?:55006|55P03|57014|57P0[123]|58000)/)
 		{
 			push @wrong, "$file: " . $session->error;
 		}
