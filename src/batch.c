@@ -380,9 +380,8 @@ batch_go_back(Batch *batch, const BatchMark *mark)
  * here than with a page of the table pinned.
  */
 long
-batch_before_fetch(void *arg)
+batch_before_fetch(Batch *batch)
 {
-	Batch	   *batch = (Batch *) arg;
 	Run		   *run = batch->run;
 	int64		rows = batch->total_rows + 1;
 	int64		room = 0;		/* pages */

@@ -252,10 +252,12 @@ begin_sum(MergeScan *scan)
 static bool
 end_sum(MergeScan *scan)
 {
+	/* a few rows less are not worth a batch that is cut short */
+	bool		worth = (int64) scan->sums->current.rows >= scan->mark.nrows / 4;
 	bool		same = rangesum_end(scan->sums);
 	KeptKey		last = scan->last;
 
-	if (!same || !batch_go_back(scan->batch, &scan->mark))
+	if (!same || !worth || !batch_go_back(scan->batch, &scan->mark))
 		return false;
 	if (scan->batch->nrows > 0)
 	{
@@ -270,6 +272,12 @@ end_sum(MergeScan *scan)
 		scan->after.values = scan->after_key.values;
 	}
 	return true;
+}
+
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((MergeScan *) arg)->batch);
 }
 
 static bool
@@ -373,7 +381,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 					  describe_range, scan);
 	if (scan->sums)
 		begin_sum(scan);
-	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
+	(void) source_scan(scan->source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
 	run_count_oddities(scan->run, scan->source);
@@ -432,7 +440,7 @@ merge_table(Run *run, RunTable *table, Position *position)
 			table->mapping->dimensions == NIL)
 		{
 			rangesum_begin(&sums, table->sums, table->sums_len,
-						   source_estimate(table->source));
+						   source_estimate(table->source), target->fingerprint);
 			scan.sums = &sums;
 		}
 		merge_keys(&scan, &open, &open);

@@ -277,8 +277,11 @@ extern char *target_fts_differs(const TargetTable *table, const char *a,
 extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 							  const SyncOptions *options, TableReply *reply);
 
-/* Applies a batch; image NULL: a range without rows. */
-extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
+/*
+ * Applies a batch; image NULL: a range without rows.  True if there was anything
+ * to write.
+ */
+extern bool target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
 /*

@@ -562,7 +562,7 @@ write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const cha
  * Position and counts go with the rows; nothing written, nothing committed but
  * what temporary tables hold.
  */
-static void
+static bool
 end_batch(sqlite3 *db, const char *position)
 {
 	bool		some = false;
@@ -573,7 +573,7 @@ end_batch(sqlite3 *db, const char *position)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
-		return;
+		return false;
 	}
 	for (int i = 0; i < nwritten && some; i++)
 	{
@@ -585,6 +585,7 @@ end_batch(sqlite3 *db, const char *position)
 	if (some && synced.generation >= 0)
 		synced.generation++;
 	target_commit(db);
+	return some;
 }
 
 /* Do all rows of the image come behind those that the table has? */
@@ -699,10 +700,12 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
-void
+bool
 target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 				  bool keyed, const BatchEnd *end)
 {
+	bool		some = false;
+
 	/* deserialize outside of transactions, one image in each */
 	if (image)
 		target_attach_image(db, image, size);
@@ -728,10 +731,11 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 			delete_missing(db, end, nrows);
 		if (end->range && end->to.open)
 			target_end_merging(db);
-		end_batch(db, end->position);
+		some = end_batch(db, end->position);
 	}
 	if (image)
 		target_detach_image(db);
+	return some;
 }
 
 void
