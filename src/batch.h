@@ -87,8 +87,8 @@ extern bool batch_go_back(Batch *batch, const BatchMark *mark);
 /* Sends what there is, if there is anything. */
 extern void batch_send(Batch *batch);
 
-/* SourceBeforeFetch: as many rows as there is room for, waiting for some. */
-extern long batch_before_fetch(void *batch);
+/* As many rows as there is room for, waiting for some: for SourceBeforeFetch. */
+extern long batch_before_fetch(Batch *batch);
 
 /* Raises the error that a result other than IMAGE_OK means for a row. */
 pg_noreturn extern void batch_refuse_row(const Source *source, int64 rowid,

@@ -87,6 +87,9 @@ extern char *mapping_create_sql(const TargetTable *table);
 /* A name as SQLite sees it; refuses what SQLite or lfsync reserves. */
 extern void mapping_check_table_name(const char *name);
 
+/* Does it begin as SQLite's names do, or lfsync's? */
+extern bool mapping_name_is_reserved(const char *name);
+
 /* True if SQLite takes the two for one name. */
 extern bool mapping_same_name(const char *a, const char *b);
 

@@ -64,11 +64,8 @@ dimension_note(const MappingDimension *dimension, int column)
 
 	if (column == 0)
 		return "INTEGER PRIMARY KEY";
-	for (int i = 0; i < dimension->table->nnatural; i++)
-	{
-		if (dimension->table->natural[i] == column)
-			role = "natural key";
-	}
+	if (message_is_natural(dimension->table, column))
+		role = "natural key";
 	return note ? psprintf("%s; %s", role, note) : role;
 }
 
@@ -86,6 +83,8 @@ preview_rows(ReturnSetInfo *rsinfo, const Mapping *mapping)
 					mapping->column_notes[i]);
 	foreach(lc, mapping->notes)
 		put_preview(rsinfo, table->name, NULL, (char *) lfirst(lc));
+	if (table->view_name)
+		put_preview(rsinfo, table->view_name, NULL, "view that joins the tables again");
 }
 
 /*

@@ -332,5 +332,10 @@ map_tables(const SourceInfo *source, const MappedTables *mapped,
 	foreach(lc, tables->dimensions)
 		select_inputs(tables, (DimensionInfo *) lfirst(lc));
 	select_cursor(tables, source, order);
+	if (mapped->flat_name)
+	{
+		tables->view_name = mapped->flat_name;
+		tables->view_sql = map_flat(mapped, tables->rows);
+	}
 	return tables;
 }

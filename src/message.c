@@ -148,6 +148,10 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_bytes(message, table->parents, table->ncolumns * sizeof(int));
 	message_put_int(message, table->nnatural);
 	message_put_bytes(message, table->natural, table->nnatural * sizeof(int));
+	message_put_int(message, table->nfts);
+	message_put_bytes(message, table->fts, table->nfts * sizeof(int));
+	message_put_text(message, table->view_name);
+	message_put_text(message, table->view_sql);
 	message_put_text(message, table->comment);
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
@@ -208,6 +212,10 @@ message_get_table(StringInfo message)
 	table->parents = get_ints(message, table->ncolumns);
 	table->nnatural = (int) message_get_int(message);
 	table->natural = get_ints(message, table->nnatural);
+	table->nfts = (int) message_get_int(message);
+	table->fts = get_ints(message, table->nfts);
+	table->view_name = message_get_text(message);
+	table->view_sql = message_get_text(message);
 	table->comment = message_get_text(message);
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);
@@ -412,6 +420,17 @@ message_get_done(StringInfo message, FinishReply *reply)
 	reply->bytes_written = message_get_int(message);
 	reply->write_us = message_get_int(message);
 	reply->notes = message_get_texts(message);
+}
+
+bool
+message_is_natural(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nnatural; i++)
+	{
+		if (table->natural[i] == column)
+			return true;
+	}
+	return false;
 }
 
 char *

@@ -94,6 +94,10 @@ typedef struct TargetTable
 								 * a value */
 	int			nnatural;		/* of a dimension, whose first column is its */
 	int		   *natural;		/* surrogate key: columns of the natural one */
+	int			nfts;			/* columns of the full-text index; the key is */
+	int		   *fts;			/* then one integer */
+	char	   *view_name;		/* that joins the dimensions again, ... */
+	char	   *view_sql;		/* ... a SELECT; or NULL */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
@@ -271,6 +275,9 @@ extern void message_get_finish(StringInfo message, FinishRequest *request);
 extern void message_get_table_ready(StringInfo message, TableReply *reply);
 extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
+
+/* Is the column part of a dimension's natural key? */
+extern bool message_is_natural(const TargetTable *table, int column);
 
 /* A name between double quotes, as both databases read it. */
 extern char *message_quote_name(const char *name);

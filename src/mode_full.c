@@ -124,15 +124,28 @@ describe_source(Source *source, const Mapping *mapping)
 	source->keys = mapping->table->keys;
 }
 
-pg_noreturn static void
-refuse_without_key(const RunTable *table)
+static void
+check_adopted(const Run *run, const RunTable *table)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-			 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
-			 errdetail("Its rows are told apart by a key, and %s has none.",
-					   table->source->description),
-			 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
+	if (((RunTable *) linitial(run->tables))->mapping->dimensions != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A mapping to several tables makes them itself."),
+				 errhint("Choose another file, or other names in the mapping.")));
+	if (table->mapping->table->nfts > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A full-text index (\"fts\") is made only for tables that lfsync makes."),
+				 errhint("Leave \"fts\" out.")));
+	if (table->mapping->table->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("Its rows are told apart by a key, and %s has none.",
+						   table->source->description),
+				 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
 }
 
 /* A mapping has one source, and the tables beside its first have none. */
@@ -179,8 +192,8 @@ full_prepare(Run *run)
 			describe_source(table->heap_source, table->mapping);
 		table->state = run_find_state(run, table->mapping->table->name);
 		table->mapping->table->adopted = table->state && table->state->adopted;
-		if (table->mapping->table->adopted && table->mapping->table->nkeys == 0)
-			refuse_without_key(table);
+		if (table->mapping->table->adopted)
+			check_adopted(run, table);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
 		if (table->mapping->table->rowless)
 			continue;
@@ -448,7 +461,8 @@ receive_row(void *arg, ImageValue *values)
 		}
 	}
 	target->rows++;
-	scan->table->counts.inserted++;
+	if (!target->rowless)
+		scan->table->counts.inserted++;
 	scan->run->counts.rows_read++;
 	return kept;
 }

@@ -252,10 +252,12 @@ begin_sum(MergeScan *scan)
 static bool
 end_sum(MergeScan *scan)
 {
+	/* a few rows less are not worth a batch that is cut short */
+	bool		worth = (int64) scan->sums->current.rows >= scan->mark.nrows / 4;
 	bool		same = rangesum_end(scan->sums);
 	KeptKey		last = scan->last;
 
-	if (!same || !batch_go_back(scan->batch, &scan->mark))
+	if (!same || !worth || !batch_go_back(scan->batch, &scan->mark))
 		return false;
 	if (scan->batch->nrows > 0)
 	{
@@ -270,6 +272,12 @@ end_sum(MergeScan *scan)
 		scan->after.values = scan->after_key.values;
 	}
 	return true;
+}
+
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((MergeScan *) arg)->batch);
 }
 
 static bool
@@ -373,7 +381,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 					  describe_range, scan);
 	if (scan->sums)
 		begin_sum(scan);
-	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
+	(void) source_scan(scan->source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
 	run_count_oddities(scan->run, scan->source);
@@ -502,6 +510,12 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a mapping none of whose tables has the rows of %s cannot be verified",
+						table->source->description),
+				 errhint("Every run of the job makes its tables anew.")));
 	/* one that is still to be adopted names no source */
 	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,

@@ -239,6 +239,34 @@ extern void target_end_merging(sqlite3 *db);
 /* What has become of a dimension, but for one that batches have counted. */
 extern void target_count_dimension(sqlite3 *db, int n, TableCounts *counts);
 
+/* target_extras.c */
+
+/* Of a row "object" of sqlite_schema: it is none of these, and no part of one. */
+extern const char *const target_not_ours_condition;
+
+/*
+ * Makes a table's full-text index and view, and drops an index that is not
+ * wanted any more.  is_new: all its rows are.
+ */
+extern void target_fit_extras(sqlite3 *db, const TargetTable *table, bool is_new);
+
+/*
+ * Rows of a table with a full-text index that are about to change: note their
+ * keys, take those that are there out of the index, change them, and put in
+ * those that are there then.
+ */
+#define TARGET_NOTE_CHANGED	"INSERT OR IGNORE INTO temp.lfsync_changed"
+
+extern void target_begin_fts(sqlite3 *db);
+extern void target_note_changed(sqlite3 *db, const char *select);
+extern void target_unindex_changed(sqlite3 *db, const TargetTable *table);
+extern void target_index_changed(sqlite3 *db, const TargetTable *table);
+extern void target_forget_changed(sqlite3 *db);
+
+/* A condition: of two rows the indexed columns, behind prefixes, differ. */
+extern char *target_fts_differs(const TargetTable *table, const char *a,
+								const char *b);
+
 /* target_sync.c */
 
 /*
@@ -249,8 +277,11 @@ extern void target_count_dimension(sqlite3 *db, int n, TableCounts *counts);
 extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 							  const SyncOptions *options, TableReply *reply);
 
-/* Applies a batch; image NULL: a range without rows. */
-extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
+/*
+ * Applies a batch; image NULL: a range without rows.  True if there was anything
+ * to write.
+ */
+extern bool target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
 /*

@@ -59,6 +59,8 @@ complete(sqlite3 *db, const SyncOptions *options, const FinishRequest *request,
 		notes = list_concat(notes, target_create_indexes(db, table, table->name, false));
 	}
 	target_write_bookkeeping(db, request);
+	foreach(lc, request->tables)
+		target_fit_extras(db, (TargetTable *) lfirst(lc), true);
 	target_run(db, "COMMIT", "completing the file");
 
 	target_set_phase("checking");

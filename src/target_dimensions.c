@@ -36,6 +36,7 @@ typedef struct Dimension
 	bool		has_values;		/* columns beside the keys */
 	bool		has_old;		/* the same table as it was: keys stay what they
 								 * were */
+	bool		has_words;		/* a full-text index is to be kept right */
 	sqlite3_int64 next_id;
 	int64		nresolved;
 	int64		max_resolved;
@@ -153,17 +154,6 @@ create_functions(sqlite3 *db)
  *-------------------------------------------------------------------------
  */
 
-static bool
-is_natural(const TargetTable *table, int column)
-{
-	for (int i = 0; i < table->nnatural; i++)
-	{
-		if (table->natural[i] == column)
-			return true;
-	}
-	return false;
-}
-
 static char *
 quoted(const TargetTable *table, int column)
 {
@@ -189,7 +179,7 @@ listed(const TargetTable *table, bool natural, bool values, const char *prefix,
 	initStringInfo(&list);
 	for (int i = 1; i < table->ncolumns; i++)
 	{
-		if (is_natural(table, i) ? natural : values)
+		if (message_is_natural(table, i) ? natural : values)
 			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, show(table, i));
 	}
 	return list.data;
@@ -292,6 +282,22 @@ begin_notes(sqlite3 *db, const Dimension *dimension, int n)
 				   "preparing the file");
 }
 
+/* The one behind all that a table has. */
+static sqlite3_int64
+next_id(sqlite3 *db, const char *name)
+{
+	int64		highest = target_query_int(db, psprintf("SELECT coalesce(max(id), 0) FROM main.%s", name),
+										   "reading a table", 0);
+
+	if (highest > PG_INT64_MAX / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
+				 errmsg("table %s of the file has no ids left", name),
+				 errdetail("Its highest is " INT64_FORMAT ", which lfsync has not given.", highest),
+				 errhint("Start from nothing with lfsync_reset_job(), in another file.")));
+	return Max(highest, 0) + 1;
+}
+
 void
 target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 {
@@ -310,7 +316,7 @@ target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 
 		dimension->table = (TargetTable *) lfirst(lc);
 		for (int i = 1; i < dimension->table->ncolumns; i++)
-			dimension->has_values = dimension->has_values || !is_natural(dimension->table, i);
+			dimension->has_values = dimension->has_values || !message_is_natural(dimension->table, i);
 		if (rows->apply == APPLY_FILL)
 		{
 			dimension->name = message_quote_name(target_filled_name(dimension->table->name));
@@ -323,12 +329,9 @@ target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 			dimension->name = highest = message_quote_name(dimension->table->name);
 			begin_notes(db, dimension, n);
 		}
-		if (rows->apply == APPLY_VERIFY)
-			dimension->next_id = -1;
-		else
-			dimension->next_id = 1 + (highest == NULL ? 0 :
-									  target_query_int(db, psprintf("SELECT coalesce(max(id), 0) FROM main.%s", highest),
-													   "reading a table", 0));
+		dimension->has_words = rows->apply == APPLY_SYNC && dimension->table->nfts > 0;
+		dimension->next_id = rows->apply == APPLY_VERIFY ? -1 :
+			highest ? next_id(db, highest) : 1;
 	}
 }
 
@@ -402,6 +405,49 @@ upsert(sqlite3 *db, const Dimension *dimension, int n)
 			   "upserting rows");
 }
 
+/* Rows that have words that they will not keep. */
+static void
+note_words(sqlite3 *db, const Dimension *dimension, int n)
+{
+	const TargetTable *table = dimension->table;
+	StringInfoData differs;
+
+	initStringInfo(&differs);
+	for (int i = 0; i < table->nfts; i++)
+	{
+		char	   *name = quoted(table, table->fts[i]);
+
+		if (!message_is_natural(table, table->fts[i]))
+			appendStringInfo(&differs, "%scoalesce(s.%s, old.%s) IS NOT old.%s",
+							 differs.len ? " OR " : "", name, name, name);
+	}
+	if (differs.len > 0)
+		target_note_changed(db, psprintf("SELECT old.id FROM image.%s AS s JOIN main.%s AS old "
+										 "ON old.id = lfsync_id(%d, s.rowid) WHERE %s",
+										 message_quote_name(table->name), dimension->name, n,
+										 differs.data));
+	target_unindex_changed(db, table);
+}
+
+static void
+write_rows(sqlite3 *db, const Dimension *dimension, int n, bool merging)
+{
+	bool		upserts = dimension->has_values && !merging;
+	sqlite3_int64 first_new = dimension->next_id;
+
+	if (dimension->has_words && upserts)
+		note_words(db, dimension, n);
+	if (upserts)
+		upsert(db, dimension, n);
+	else
+		insert_missing(db, dimension, n, psprintf("main.%s", dimension->name));
+	if (!dimension->has_words)
+		return;
+	target_note_changed(db, psprintf("SELECT id FROM main.%s WHERE id >= %lld",
+									 dimension->name, (long long) first_new));
+	target_index_changed(db, dimension->table);
+}
+
 /* For the end of a merge: this row is referred to, and these are its values. */
 static void
 note_seen(sqlite3 *db, const Dimension *dimension, int n)
@@ -443,10 +489,8 @@ target_apply_dimensions(sqlite3 *db, bool merging)
 			look_up(db, dimension, n, missing, true);
 			insert_missing(db, dimension, n, missing);
 		}
-		else if (merging || !dimension->has_values)
-			insert_missing(db, dimension, n, psprintf("main.%s", dimension->name));
 		else
-			upsert(db, dimension, n);
+			write_rows(db, dimension, n, merging);
 		if (merging)
 			note_seen(db, dimension, n);
 	}
@@ -464,6 +508,23 @@ target_begin_merging(sqlite3 *db)
 		target_run(db, psprintf("DELETE FROM temp.lfsync_seen_%d", n), "noting keys");
 }
 
+/* Further conditions: a row has other words than the ones that have won. */
+static char *
+seen_words_differ(const TargetTable *table)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < table->nfts; i++)
+	{
+		char	   *name = quoted(table, table->fts[i]);
+
+		if (!message_is_natural(table, table->fts[i]))
+			appendStringInfo(&sql, " OR seen.%s IS NOT old.%s", name, name);
+	}
+	return sql.data;
+}
+
 void
 target_end_merging(sqlite3 *db)
 {
@@ -472,6 +533,13 @@ target_end_merging(sqlite3 *db)
 		const Dimension *dimension = &open_set.dimensions[n];
 		const TargetTable *table = dimension->table;
 
+		if (dimension->has_words)
+		{
+			target_note_changed(db, psprintf("SELECT old.id FROM main.%s AS old LEFT JOIN temp.lfsync_seen_%d AS seen "
+											 "ON seen.id = old.id WHERE seen.id IS NULL%s", dimension->name, n,
+											 seen_words_differ(table)));
+			target_unindex_changed(db, table);
+		}
 		if (dimension->has_values)
 			target_run(db, psprintf("UPDATE main.%s AS old SET %s FROM temp.lfsync_seen_%d AS seen "
 									"WHERE seen.id = old.id AND (%s) IS NOT (%s)",
@@ -482,6 +550,8 @@ target_end_merging(sqlite3 *db)
 		target_run(db, psprintf("DELETE FROM main.%s WHERE id NOT IN (SELECT id FROM temp.lfsync_seen_%d)",
 								dimension->name, n),
 				   "deleting rows");
+		if (dimension->has_words)
+			target_index_changed(db, table);
 	}
 }
 

@@ -280,8 +280,13 @@ replace_tables(sqlite3 *db, const FinishRequest *request)
 	}
 	target_write_bookkeeping(db, request);
 	forboth(lc, request->tables, theirs, objects)
-		notes = list_concat(notes, target_restore_objects(db, (TargetTable *) lfirst(lc),
-														  (List *) lfirst(theirs)));
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+
+		notes = list_concat(notes, target_restore_objects(db, table, (List *) lfirst(theirs)));
+		if (table->apply == APPLY_FILL)
+			target_fit_extras(db, table, true);
+	}
 	return notes;
 }
 

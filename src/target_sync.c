@@ -489,7 +489,12 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 		else if (fit_columns(db, one, options, &reply->notes))
 			reply->altered = true;
 		if (table->apply != APPLY_VERIFY && !table->adopted)
+		{
 			reply->notes = list_concat(reply->notes, fit_indexes(db, one));
+			target_fit_extras(db, one, false);
+		}
+		if (one->nfts > 0 && table->apply == APPLY_SYNC)
+			target_begin_fts(db);
 	}
 	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_commit(db);
@@ -557,7 +562,7 @@ write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const cha
  * Position and counts go with the rows; nothing written, nothing committed but
  * what temporary tables hold.
  */
-static void
+static bool
 end_batch(sqlite3 *db, const char *position)
 {
 	bool		some = false;
@@ -568,7 +573,7 @@ end_batch(sqlite3 *db, const char *position)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
-		return;
+		return false;
 	}
 	for (int i = 0; i < nwritten && some; i++)
 	{
@@ -580,6 +585,7 @@ end_batch(sqlite3 *db, const char *position)
 	if (some && synced.generation >= 0)
 		synced.generation++;
 	target_commit(db);
+	return some;
 }
 
 /* Do all rows of the image come behind those that the table has? */
@@ -614,6 +620,33 @@ write_rows(sqlite3 *db, bool keyed)
 	step_done(db, synced.upsert, "upserting rows");
 }
 
+/* Rows that will be new, or have other words than before. */
+static void
+note_changed(sqlite3 *db)
+{
+	const TargetTable *table = synced.table;
+	const char *key = message_quote_name(table->columns[table->keys[0]].name);
+
+	target_note_changed(db, psprintf("SELECT new.%s FROM %s AS new LEFT JOIN main.%s AS old ON old.%s = new.%s "
+									 "WHERE old.%s IS NULL OR %s", key, target_image_rows(table),
+									 message_quote_name(table->name), key, key, key,
+									 target_fts_differs(table, "old.", "new.")));
+	target_unindex_changed(db, table);
+}
+
+/* Rows are written, and the full-text index follows them. */
+static void
+write_rows_and_words(sqlite3 *db, bool keyed)
+{
+	bool		has_words = synced.table->nfts > 0;
+
+	if (has_words)
+		note_changed(db);
+	write_rows(db, keyed);
+	if (has_words)
+		target_index_changed(db, synced.table);
+}
+
 /* What the range holds and the image does not is gone at the source. */
 static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
@@ -627,6 +660,16 @@ delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 	others = nrows == 0 ? "" :
 		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s)", keys, keys,
 				 message_quote_name(table->name));
+	if (table->nfts > 0)
+	{
+		sqlite3_finalize(step_range(db, table, end,
+									psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
+											 keys, message_quote_name(table->name),
+											 range_condition(table, end), others),
+									"noting rows"));
+		target_unindex_changed(db, table);
+		target_forget_changed(db);
+	}
 	sqlite3_finalize(step_range(db, table, end,
 								psprintf("DELETE FROM main.%s WHERE %s%s",
 										 message_quote_name(table->name),
@@ -657,10 +700,12 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
-void
+bool
 target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 				  bool keyed, const BatchEnd *end)
 {
+	bool		some = false;
+
 	/* deserialize outside of transactions, one image in each */
 	if (image)
 		target_attach_image(db, image, size);
@@ -681,15 +726,16 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 	else
 	{
 		if (image)
-			write_rows(db, keyed);
+			write_rows_and_words(db, keyed);
 		if (end->range)
 			delete_missing(db, end, nrows);
 		if (end->range && end->to.open)
 			target_end_merging(db);
-		end_batch(db, end->position);
+		some = end_batch(db, end->position);
 	}
 	if (image)
 		target_detach_image(db);
+	return some;
 }
 
 void

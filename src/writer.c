@@ -243,6 +243,7 @@ handle_image(StringInfo message)
 	dsm_segment *segment = NULL;
 	void	   *data;
 	instr_time	start;
+	bool		some = true;
 
 	INSTR_TIME_SET_CURRENT(start);
 	message_get_bytes(message, &image, sizeof(image));
@@ -266,9 +267,10 @@ handle_image(StringInfo message)
 		BatchEnd	end;
 
 		message_get_batch_end(message, &end, writer.table->nkeys);
-		target_sync_batch(writer.db, data, size, image.nrows, image.keyed, &end);
+		some = target_sync_batch(writer.db, data, size, image.nrows, image.keyed, &end);
 	}
-	writer.bytes_written += size;
+	if (some)
+		writer.bytes_written += size;
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	pg_atomic_fetch_add_u64(&writer.slot->batches_done, 1);
 	pg_atomic_fetch_add_u64(&writer.slot->rows_written, image.nrows);
@@ -283,7 +285,7 @@ handle_range(StringInfo message)
 	BatchEnd	end;
 
 	message_get_batch_end(message, &end, writer.table->nkeys);
-	target_sync_batch(writer.db, NULL, 0, 0, false, &end);
+	(void) target_sync_batch(writer.db, NULL, 0, 0, false, &end);
 }
 
 static void
