@@ -200,6 +200,43 @@ sub wait_phase
 	return $progress;
 }
 
+# Stops the clock that schedules go by, or with undef lets it go again.
+sub set_clock
+{
+	my ($self, $time) = @_;
+
+	$self->sql(q(CREATE FUNCTION set_clock(timestamptz) RETURNS void AS 'lfsync', 'lfsync_set_clock' LANGUAGE C))
+	  if !$self->{has_clock}++;
+	$self->sql($time ? "SELECT set_clock('$time')" : 'SELECT set_clock(NULL)');
+	return;
+}
+
+# The process that starts what is due; undef while there is none.
+sub scheduler
+{
+	my ($self, $db) = @_;
+
+	$db //= 'postgres';
+	return $self->sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'lfsync scheduler' AND datname = '$db'")
+	  || undef;
+}
+
+# Columns of a job's row in lfsync_status, divided by "|".
+sub status
+{
+	my ($self, $job, $columns) = @_;
+
+	return $self->sql("SELECT concat_ws('|', $columns) FROM lfsync_status WHERE job = '$job'");
+}
+
+# Waits until a job has run so often, and the scheduler has looked at the end.
+sub wait_runs
+{
+	my ($self, $job, $n) = @_;
+
+	return $self->wait_sql("SELECT runs_total >= $n AND last_status <> 'running' FROM lfsync_status WHERE job = '$job'");
+}
+
 # The only live run, as a hash; undef if there is none.  NULL is undef.
 sub progress
 {
