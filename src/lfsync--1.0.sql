@@ -47,9 +47,9 @@ CREATE INDEX lfsync_runs_finished ON lfsync_runs (finished_at);
 COMMENT ON TABLE lfsync_runs IS 'runs of lfsync, live and past; everybody sees their own';
 
 ALTER TABLE lfsync_runs ENABLE ROW LEVEL SECURITY;
-/* messages name values and paths, so that who only watches has lfsync_status */
 CREATE POLICY lfsync_runs_own ON lfsync_runs FOR SELECT
-    USING (pg_catalog.pg_has_role(owner_oid, 'MEMBER'));
+    USING (pg_catalog.pg_has_role(owner_oid, 'MEMBER')
+           OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER'));
 GRANT SELECT ON lfsync_runs TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('lfsync_runs', '');

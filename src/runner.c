@@ -69,6 +69,9 @@ PGDLLEXPORT void lfsync_runner_main(Datum arg);
 #define PAGE_BUFFER_PART	8	/* of batch_bytes */
 #define IMAGE_BUFFERS	2
 
+/* Each table of an image has pages of its own, however large they are. */
+#define IMAGE_PAGES		64
+
 static Run *current_run = NULL;
 static volatile sig_atomic_t got_sigterm = false;
 static volatile sig_atomic_t timed_out = false;
@@ -227,8 +230,11 @@ pin_settings(const SyncOrder *order)
 void
 run_use_images(Run *run)
 {
+	Size		least = (Size) IMAGE_PAGES * run->order->options.page_size;
+
 	if (run->channel->enlarged == NULL)
-		channel_enlarge(run->channel, IMAGE_BUFFERS, (Size) lfsync_batch_bytes * 1024);
+		channel_enlarge(run->channel, IMAGE_BUFFERS,
+						Max((Size) lfsync_batch_bytes * 1024, least));
 }
 
 /* The writer looks at the target and says how it is to be written. */

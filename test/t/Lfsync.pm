@@ -22,6 +22,20 @@ our $soon = 3;
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
+# One failure is all that a broken build has to show.
+if ($ENV{LFSYNC_FAIL_FAST})
+{
+	my $ok = \&Test::Builder::ok;
+
+	no warnings qw(redefine);
+	*Test::Builder::ok = sub {
+		my ($self, @args) = @_;
+
+		local $Test::Builder::Level = $Test::Builder::Level + 1;
+		return $self->$ok(@args) || $self->BAIL_OUT('one failure is enough');
+	};
+}
+
 # A new server, running.  conf: more lines for its configuration; initdb: more
 # arguments; env: variables of the postmaster; mode: of the directory.
 sub new
