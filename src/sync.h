@@ -27,8 +27,11 @@ extern bool sync_can_go_on(Run *run, const RunTable *table);
  */
 extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 
-/* What the table has come to; adds to the run's counts. */
-extern void sync_end_table(Run *run, RunTable *table);
+/*
+ * What the table has come to.  If it has seen the source's rows completely, what
+ * earlier runs left out is known anew.
+ */
+extern void sync_end_table(Run *run, RunTable *table, bool complete);
 
 /*
  * The source of an adopted table has so many rows.  They are what counts there:

@@ -7,25 +7,94 @@
  */
 #include "postgres.h"
 
+#include "lfsync.h"
 #include "target.h"
 
-static void
-insert_late(sqlite3 *db, const LateRows *late)
+static TargetTable *
+find_table(const FinishRequest *request, const char *name)
 {
+	ListCell   *lc;
+
+	foreach(lc, request->tables)
+	{
+		if (strcmp(((TargetTable *) lfirst(lc))->name, name) == 0)
+			return (TargetTable *) lfirst(lc);
+	}
+	elog(ERROR, "late rows of an unknown table \"%s\"", name);
+}
+
+static void
+insert_late(sqlite3 *db, const TargetTable *table, const LateRows *late, bool skip)
+{
+	char	   *into = psprintf("main.%s", message_quote_name(table->name));
+	char	   *from = psprintf("image.%s", message_quote_name(table->name));
 	int			rc = sqlite3_deserialize(db, "image", late->image, late->size,
 										 late->size, SQLITE_DESERIALIZE_READONLY);
 
 	if (rc != SQLITE_OK)
 		target_error(db, rc, "reading late rows");
-	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
-							message_quote_name(late->table_name),
-							message_quote_name(late->table_name)),
-			   "inserting late rows");
-	if (sqlite3_changes64(db) != late->nrows)
+	rc = sqlite3_exec(db, psprintf("INSERT INTO %s SELECT * FROM %s", into, from), NULL, NULL, NULL);
+	if (skip && target_is_refusal(rc))
+		target_insert_each(db, table, into, from);
+	else if (rc != SQLITE_OK)
+		target_error(db, rc, "inserting late rows");
+	else if (sqlite3_changes64(db) != late->nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg(INT64_FORMAT " late rows arrived as %lld", late->nrows,
 						(long long) sqlite3_changes64(db))));
+}
+
+/*
+ * Rows whose key comes twice are left out.  SQLite deletes no row from a table
+ * whose index lacks it, so the others move to a new table.
+ */
+static void
+leave_out_duplicates(sqlite3 *db, TargetTable *table, int code)
+{
+	static const char what[] = "leaving out rows whose key comes twice";
+	static const char from[] = "main.\"" LFSYNC_TABLE_PREFIX "duplicates\"";
+	const char *name = message_quote_name(table->name);
+	const char *rowid = target_rowid(table);
+	char	   *message = target_message(db);
+	StringInfoData columns;
+	sqlite3_stmt *stmt;
+	int			rc;
+
+	initStringInfo(&columns);
+	appendStringInfoString(&columns, rowid);
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(&columns, ", %s", message_quote_name(table->columns[i].name));
+	target_run(db, psprintf("ALTER TABLE main.%s RENAME TO \"" LFSYNC_TABLE_PREFIX "duplicates\"; "
+							"CREATE TABLE main.%s (%s)%s; "
+							"INSERT OR IGNORE INTO main.%s (%s) SELECT %s FROM %s NOT INDEXED ORDER BY 1",
+							name, name, table->body, table->strict ? " STRICT" : "",
+							name, columns.data, columns.data, from), what);
+	stmt = target_prepare(db, psprintf("SELECT %s FROM %s NOT INDEXED WHERE %s NOT IN (SELECT %s FROM main.%s NOT INDEXED)",
+									   rowid, from, rowid, rowid, name), what);
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+		target_keep_refused(table->name,
+							target_reject_row(db, table, from, sqlite3_column_int64(stmt, 0), code, message));
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_finalize(stmt);
+	target_take_refused(table);
+	target_run(db, psprintf("DROP TABLE %s", from), what);
+}
+
+/* True if rows had to be left out. */
+static bool
+index_key(sqlite3 *db, TargetTable *table, bool skip)
+{
+	int			rc = sqlite3_exec(db, psprintf("REINDEX %s", message_quote_name(table->name)),
+								  NULL, NULL, NULL);
+
+	if (rc == SQLITE_OK)
+		return false;
+	if (!skip || !target_is_refusal(rc))
+		target_error(db, rc, "creating the index of the primary key");
+	leave_out_duplicates(db, table, rc);
+	return true;
 }
 
 List *
@@ -33,19 +102,28 @@ target_complete(const char *path, const SyncOptions *options,
 				const FinishRequest *request, List *late)
 {
 	sqlite3    *db = target_open(path, NULL);
+	bool		skip = options->on_row_error == ROW_ERROR_SKIP;
+	bool		moved = false;
 	List	   *notes = NIL;
 	ListCell   *lc;
 
-	/* nobody else sees this file, and a run that fails throws it away */
-	target_run(db, psprintf("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
+	/*
+	 * Nobody else sees this file, and a run that fails throws it away.  Only
+	 * a statement that may fail alone has to leave the file as it was.
+	 */
+	target_run(db, psprintf("PRAGMA journal_mode = %s; PRAGMA synchronous = OFF; "
 							"PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -%d",
-							CACHE_KB),
+							skip ? "MEMORY" : "OFF", CACHE_KB),
 			   "preparing the file");
 	if (late != NIL)
 	{
 		target_run(db, "ATTACH ':memory:' AS image", "preparing the file");
 		foreach(lc, late)
-			insert_late(db, (LateRows *) lfirst(lc));
+		{
+			LateRows   *rows = (LateRows *) lfirst(lc);
+
+			insert_late(db, find_table(request, rows->table_name), rows, skip);
+		}
 		target_run(db, "DETACH image", "letting go of late rows");
 	}
 	target_run(db, "BEGIN", "beginning a transaction");
@@ -55,15 +133,17 @@ target_complete(const char *path, const SyncOptions *options,
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
 
+		target_take_refused(table);
 		if (options->check != CHECK_NONE)
 			target_check_count(db, table->name, table->rows);
-		if (table->auto_index)
-			target_run(db, psprintf("REINDEX %s", message_quote_name(table->name)),
-					   "creating the index of the primary key");
-		notes = list_concat(notes, target_create_indexes(db, table, table->name, false));
+		if (table->auto_index && index_key(db, table, skip))
+			moved = true;
+		notes = list_concat(notes, target_create_indexes(db, table, table->name, options, false));
 	}
 	target_write_bookkeeping(db, request);
 	target_run(db, "COMMIT", "completing the file");
+	if (moved)
+		target_run(db, "VACUUM", "completing the file");
 
 	target_set_phase("checking");
 	target_check_file(db, options);

@@ -188,18 +188,23 @@ target_detach_image(sqlite3 *db)
 }
 
 void
-target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
-				   sqlite3_int64 size, int64 nrows)
+target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+				   void *image, sqlite3_int64 size, int64 nrows)
 {
+	char	   *into = psprintf("main.%s", message_quote_name(hidden_name(table->name)));
+	char	   *from = psprintf("image.%s", message_quote_name(table->name));
+	int			rc;
+
 	/* deserialize outside of transactions, one image in each */
 	target_attach_image(db, image, size);
 	target_begin_write(db);
 	/* nothing but these words lets SQLite copy whole records */
-	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s",
-							message_quote_name(hidden_name(table->name)),
-							message_quote_name(table->name)),
-			   "inserting rows");
-	if (sqlite3_changes64(db) != nrows)
+	rc = sqlite3_exec(db, psprintf("INSERT INTO %s SELECT * FROM %s", into, from), NULL, NULL, NULL);
+	if (options->on_row_error == ROW_ERROR_SKIP && target_is_refusal(rc))
+		target_insert_each(db, table, into, from);
+	else if (rc != SQLITE_OK)
+		target_error(db, rc, "inserting rows");
+	else if (sqlite3_changes64(db) != nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
@@ -265,10 +270,11 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		work = work || table->apply == APPLY_FILL || table->position != NULL;
 		if (table->apply != APPLY_FILL)
 			continue;
+		target_take_refused(table);
 		if (options->check != CHECK_NONE)
 			target_check_count(db, hidden, table->rows);
 		target_begin_write(db);
-		notes = list_concat(notes, target_create_indexes(db, table, hidden, true));
+		notes = list_concat(notes, target_create_indexes(db, table, hidden, options, true));
 		target_commit(db);
 	}
 

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "target.h"
+#include "utils/memutils.h"
 
 /* The table that batches arrive for; one at a time. */
 typedef struct SyncedTable
@@ -24,6 +25,9 @@ typedef struct SyncedTable
 	TableCounts counts;
 	int64		generation;
 	bool		appendable;		/* its columns are an image's, in their order */
+	bool		skip;			/* rows that are refused are left out */
+	bool		recorded;		/* the batch has changed _lfsync_rejects */
+	int64		set_aside;		/* rows in RETRIED */
 	sqlite3_stmt *append;		/* of rows behind all others */
 	sqlite3_stmt *upsert;
 	sqlite3_stmt *compare;
@@ -31,6 +35,13 @@ typedef struct SyncedTable
 } SyncedTable;
 
 static SyncedTable synced;
+
+/* Of the runner, until the batch that they belong to. */
+static List *rejects = NIL;
+static MemoryContext rejects_context = NULL;
+
+/* Rows that were refused, as they came: they may pass when the others are there. */
+#define RETRIED		"temp._lfsync_retried"
 
 /* Counted by the hook below since the batch began. */
 static struct
@@ -123,23 +134,30 @@ other_list(const TargetTable *table, const char *prefix)
 	return list.data;
 }
 
+/* The rows of the batch under way. */
+static char *
+image_name(const TargetTable *table)
+{
+	return psprintf("image.%s", message_quote_name(table->name));
+}
+
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
  * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
  * constraints may say, such as to replace other rows.
  */
 static char *
-upsert_sql(const TargetTable *table)
+upsert_sql(const TargetTable *table, const char *from, const char *condition)
 {
 	StringInfoData sql;
 	char	   *columns = all_list(table);
 	bool		first = true;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM image.%s "
-					 "WHERE true ON CONFLICT (%s) DO ",
-					 message_quote_name(table->name), columns, columns,
-					 message_quote_name(table->name), key_list(table));
+	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
+					 "WHERE %s ON CONFLICT (%s) DO ",
+					 message_quote_name(table->name), columns, columns, from,
+					 condition, key_list(table));
 	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
@@ -278,142 +296,6 @@ step_done(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
  *-------------------------------------------------------------------------
  */
 
-pg_noreturn static void
-refuse_structure(const TargetTable *table, char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("table \"%s\" of the file does not fit its source any more", table->name),
-			 errdetail_internal("%s", detail),
-			 errhint("Start it from nothing with lfsync_reset_job(), or with mode => 'full'.")));
-}
-
-/*
- * Compares the columns with what a run is about to write.  True if some had to
- * be added, or if with verify some are missing.
- */
-static bool
-fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
-			List **notes)
-{
-	static const char what[] = "reading its schema";
-	char	   *info = psprintf("PRAGMA main.table_info(%s)", message_quote_name(table->name));
-	sqlite3_stmt *stmt = target_prepare(db, info, what);
-	bool	   *found = palloc0(table->ncolumns * sizeof(bool));
-	int			nkeys = 0;
-	int			ncolumns = 0;
-	bool		altered = false;
-	int			rc;
-
-	synced.appendable = true;
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-	{
-		const char *name = (const char *) sqlite3_column_text(stmt, 1);
-		const char *type = (const char *) sqlite3_column_text(stmt, 2);
-		int			key = sqlite3_column_int(stmt, 5);
-		int			column = -1;
-
-		for (int i = 0; i < table->ncolumns; i++)
-		{
-			if (pg_strcasecmp(table->columns[i].name, name) == 0)
-				column = i;
-		}
-		if (column != ncolumns++)
-			synced.appendable = false;
-		if (key > 0 && (key > table->nkeys || table->keys[key - 1] != column))
-			refuse_structure(table, psprintf("Its key has another column: \"%s\".", name));
-		nkeys += key > 0;
-		if (column < 0)
-		{
-			*notes = lappend(*notes, psprintf("column %s of table %s is not in the source: it keeps what it has",
-											  name, table->name));
-			continue;
-		}
-		found[column] = true;
-		if (pg_strcasecmp(type, table->columns[column].sqlite_type) != 0)
-			refuse_structure(table, psprintf("Column \"%s\" is %s there and would be %s.",
-											 name, type, table->columns[column].sqlite_type));
-	}
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
-	sqlite3_finalize(stmt);
-	if (nkeys != table->nkeys)
-		refuse_structure(table, psprintf("Its key has %d columns and would have %d.",
-										 nkeys, table->nkeys));
-
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		if (found[i])
-			continue;
-		if (options->on_schema_change == SCHEMA_CHANGE_ERROR || table->apply == APPLY_VERIFY)
-			refuse_structure(table, psprintf("Column \"%s\" is missing.", table->columns[i].name));
-		target_run(db, psprintf("ALTER TABLE main.%s ADD COLUMN %s %s",
-								message_quote_name(table->name),
-								message_quote_name(table->columns[i].name),
-								table->columns[i].sqlite_type),
-				   "adding a column");
-		*notes = lappend(*notes, psprintf("column %s was added to table %s",
-										  table->columns[i].name, table->name));
-		altered = true;
-	}
-	return altered;
-}
-
-/*
- * Whatever its name: it is another one than the source's where that was taken,
- * as it is by the old table's when a new one is put in place.
- */
-static bool
-is_index_over(const char *sql, const TargetIndex *index)
-{
-	const char *columns = psprintf(" (%s)", index->columns);
-	size_t		len = strlen(columns);
-
-	return strlen(sql) > len && strcmp(sql + strlen(sql) - len, columns) == 0;
-}
-
-/*
- * Indexes that are new at the source, or that somebody has dropped, are made;
- * those of ours that have gone from the source go.
- */
-static List *
-fit_indexes(sqlite3 *db, const TargetTable *table)
-{
-	List	   *theirs = target_user_objects(db, table->name);
-	List	   *sqls;
-	List	   *names = target_own_indexes(db, table->name, &sqls);
-	TargetTable missing = *table;
-	bool		dropped = false;
-	List	   *notes;
-	ListCell   *name;
-	ListCell   *sql;
-
-	missing.indexes = list_copy(table->indexes);
-	forboth(name, names, sql, sqls)
-	{
-		bool		wanted = false;
-		ListCell   *lc;
-
-		foreach(lc, table->indexes)
-		{
-			if (!is_index_over((char *) lfirst(sql), (TargetIndex *) lfirst(lc)))
-				continue;
-			wanted = true;
-			missing.indexes = list_delete_ptr(missing.indexes, lfirst(lc));
-		}
-		if (wanted)
-			continue;
-		target_run(db, psprintf("DROP INDEX main.%s", message_quote_name((char *) lfirst(name))),
-				   "dropping an index");
-		dropped = true;
-	}
-	if (!dropped && missing.indexes == NIL)
-		return NIL;
-	notes = target_create_indexes(db, &missing, table->name, true);
-	target_record_indexes(db, table->name, theirs);
-	return notes;
-}
-
 static int64
 read_generation(sqlite3 *db, const TargetTable *table)
 {
@@ -443,20 +325,27 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 
 	forget_table();
 	synced.table = table;
+	synced.skip = options->on_row_error == ROW_ERROR_SKIP;
 	written.table_name = table->name;
 	sqlite3_update_hook(db, count_row, NULL);
 
 	if (table->adopted)
 		target_check_adopted(db, table);
 	else if (table->apply == APPLY_VERIFY)
-		(void) fit_columns(db, table, options, &reply->notes);
+		(void) target_fit_columns(db, table, options, &synced.appendable, &reply->notes);
 	else
 	{
 		target_begin_write(db);
 		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
-		reply->altered = fit_columns(db, table, options, &reply->notes);
-		reply->notes = list_concat(reply->notes, fit_indexes(db, table));
+		reply->altered = target_fit_columns(db, table, options, &synced.appendable,
+											 &reply->notes);
+		reply->notes = list_concat(reply->notes, target_fit_indexes(db, table, options));
 		target_commit(db);
+	}
+	if (table->apply == APPLY_SYNC && target_has_rejects(db))
+	{
+		reply->reject_keys = target_reject_keys(db, table->name);
+		reply->has_rejects = reply->reject_keys != NIL;
 	}
 	synced.generation = read_generation(db, table);
 	sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
@@ -491,6 +380,7 @@ static void
 begin_batch(sqlite3 *db)
 {
 	written.inserted = written.updated = written.deleted = 0;
+	synced.recorded = false;
 	target_begin_write(db);
 	target_check_generation(db, synced.table);
 }
@@ -520,7 +410,7 @@ write_state(sqlite3 *db, const char *position)
 static void
 end_batch(sqlite3 *db, const char *position)
 {
-	if (written.inserted + written.updated + written.deleted == 0)
+	if (written.inserted + written.updated + written.deleted == 0 && !synced.recorded)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
@@ -548,23 +438,171 @@ is_behind(sqlite3 *db)
 							"reading a batch", 0) == 1;
 }
 
+/*
+ * A row that is left out is not there as it was before, either: what the table
+ * has is what the source has.  An adopted table keeps its rows.
+ */
+static void
+delete_row(sqlite3 *db, const Reject *reject)
+{
+	const TargetTable *table = synced.table;
+	KeyBound	key = {false, reject->key};
+	StringInfoData sql;
+	sqlite3_stmt *stmt;
+	int			n = 0;
+
+	if (table->adopted || reject->again || !target_key_is_complete(table, reject))
+		return;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM main.%s", message_quote_name(table->name));
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&sql, "%s %s = ?", i ? " AND" : " WHERE",
+						 compared(table, table->keys[i]));
+	stmt = target_prepare(db, sql.data, "deleting a row that is left out");
+	bind_bound(stmt, &key, table->nkeys, &n);
+	step_done(db, stmt, "deleting a row that is left out");
+	sqlite3_finalize(stmt);
+}
+
+static void
+record_rejects(sqlite3 *db, List *list)
+{
+	ListCell   *lc;
+
+	if (list == NIL)
+		return;
+	target_add_rejects(db, synced.table, list);
+	foreach(lc, list)
+		delete_row(db, (Reject *) lfirst(lc));
+	synced.recorded = true;
+}
+
+/* What the runner has rejected goes with its batch. */
+static void
+record_runners_rejects(sqlite3 *db)
+{
+	record_rejects(db, rejects);
+	rejects = NIL;
+	if (rejects_context)
+		MemoryContextReset(rejects_context);
+}
+
+static void
+set_aside(sqlite3 *db, sqlite3_int64 rowid)
+{
+	char	   *image = image_name(synced.table);
+
+	if (synced.set_aside++ == 0)
+		target_run(db, psprintf("CREATE TABLE IF NOT EXISTS " RETRIED " AS SELECT * FROM %s WHERE false", image),
+				   "setting a row aside");
+	target_run(db, psprintf("INSERT INTO " RETRIED " SELECT * FROM %s WHERE %s = %lld", image,
+							target_rowid(synced.table), (long long) rowid),
+			   "setting a row aside");
+}
+
+/*
+ * The rows of an image, or those that had been set aside, each by itself: all
+ * but those that are refused.
+ */
+static void
+write_one_by_one(sqlite3 *db, const char *from, bool again)
+{
+	static const char what[] = "upserting rows one by one";
+	const TargetTable *table = synced.table;
+	const char *rowid_name = target_rowid(table);
+	sqlite3_stmt *rows = target_prepare(db, psprintf("SELECT %s FROM %s", rowid_name, from), what);
+	sqlite3_stmt *one = target_prepare(db, upsert_sql(table, from, psprintf("%s = ?1", rowid_name)), what);
+	int			rc;
+
+	while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
+	{
+		sqlite3_int64 rowid = sqlite3_column_int64(rows, 0);
+		int64		inserted = written.inserted;
+		int64		updated = written.updated;
+
+		sqlite3_bind_int64(one, 1, rowid);
+		rc = sqlite3_step(one);
+		if (target_is_refusal(rc))
+		{
+			char	   *message = target_message(db);
+
+			sqlite3_reset(one);
+			written.inserted = inserted;
+			written.updated = updated;
+			if (again)
+				continue;
+			record_rejects(db, list_make1(target_reject_row(db, table, from, rowid, rc, message)));
+			set_aside(db, rowid);
+			continue;
+		}
+		if (rc != SQLITE_DONE)
+			target_error(db, rc, what);
+		sqlite3_reset(one);
+		if (again)
+		{
+			target_forget_reject(db, table, target_reject_row(db, table, from, rowid, 0, ""));
+			synced.recorded = true;
+		}
+	}
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_finalize(rows);
+	sqlite3_finalize(one);
+}
+
+/* Once all others are there, rows that had been refused may pass. */
+static void
+retry_set_aside(sqlite3 *db)
+{
+	if (synced.set_aside == 0)
+		return;
+	write_one_by_one(db, RETRIED, true);
+	target_run(db, "DROP TABLE " RETRIED, "letting go of rows");
+	synced.set_aside = 0;
+	synced.recorded = true;		/* the table is to be gone, too */
+}
+
+/* All rows of the image, or none: false if one of them is refused. */
+static bool
+write_at_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
+{
+	int64		inserted = written.inserted;
+	int64		updated = written.updated;
+	int			rc = sqlite3_step(stmt);
+
+	if (rc != SQLITE_DONE && !(synced.skip && target_is_refusal(rc)))
+		target_error(db, rc, what);
+	sqlite3_reset(stmt);
+	if (rc == SQLITE_DONE)
+		return true;
+	written.inserted = inserted;
+	written.updated = updated;
+	return false;
+}
+
 static void
 write_rows(sqlite3 *db, bool keyed)
 {
-	const char *name = message_quote_name(synced.table->name);
+	char	   *image = image_name(synced.table);
+	bool		complete;
 
 	if (keyed && synced.appendable && is_behind(db))
 	{
 		/* nothing but these words lets SQLite copy whole records */
 		if (synced.append == NULL)
-			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM image.%s", name, name),
+			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM %s",
+														message_quote_name(synced.table->name), image),
 										   "inserting rows");
-		step_done(db, synced.append, "inserting rows");
-		return;
+		complete = write_at_once(db, synced.append, "inserting rows");
 	}
-	if (synced.upsert == NULL)
-		synced.upsert = target_prepare(db, upsert_sql(synced.table), "upserting rows");
-	step_done(db, synced.upsert, "upserting rows");
+	else
+	{
+		if (synced.upsert == NULL)
+			synced.upsert = target_prepare(db, upsert_sql(synced.table, image, "true"), "upserting rows");
+		complete = write_at_once(db, synced.upsert, "upserting rows");
+	}
+	if (!complete)
+		write_one_by_one(db, image, false);
 }
 
 /* What the range holds and the image does not is gone at the source. */
@@ -622,6 +660,7 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 	else
 	{
 		begin_batch(db);
+		record_runners_rejects(db);
 		if (image)
 			write_rows(db, keyed);
 		if (end->range)
@@ -633,8 +672,44 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 }
 
 void
-target_sync_counts(TableCounts *counts)
+target_reject(StringInfo message)
 {
+	MemoryContext oldcontext;
+
+	if (rejects_context == NULL)
+		rejects_context = AllocSetContextCreate(TopMemoryContext, "lfsync rejects",
+												ALLOCSET_DEFAULT_SIZES);
+	oldcontext = MemoryContextSwitchTo(rejects_context);
+	rejects = lappend(rejects, message_get_reject(message, synced.table->nkeys));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+void
+target_retried(sqlite3 *db, List *keys)
+{
+	begin_batch(db);
+	synced.recorded = target_forget_keys(db, synced.table->name, keys) > 0;
+	end_batch(db, NULL);
+}
+
+void
+target_sync_counts(sqlite3 *db, bool complete, TableCounts *counts)
+{
+	bool		have_rejects = target_has_rejects(db);
+
+	if (synced.table->apply == APPLY_SYNC &&
+		(rejects != NIL || synced.set_aside > 0 || (complete && have_rejects)))
+	{
+		begin_batch(db);
+		record_runners_rejects(db);
+		retry_set_aside(db);
+		if (complete && have_rejects &&
+			target_forget_earlier(db, synced.table->name) > 0)
+			synced.recorded = true;
+		end_batch(db, NULL);
+	}
+	target_count_rejects(db, synced.table->name, &synced.counts.rejected,
+						 &synced.counts.rejects);
 	*counts = synced.counts;
 }
 

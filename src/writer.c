@@ -250,7 +250,8 @@ handle_image(StringInfo message)
 		data = channel_buffer(writer.channel, image.buffer);
 
 	if (writer.table->apply == APPLY_FILL)
-		target_apply_image(writer.db, writer.table, data, size, image.nrows);
+		target_apply_image(writer.db, writer.table, &writer.request.options,
+						   data, size, image.nrows);
 	else
 	{
 		BatchEnd	end;
@@ -277,11 +278,11 @@ handle_range(StringInfo message)
 }
 
 static void
-handle_count(void)
+handle_count(StringInfo message)
 {
 	TableCounts counts;
 
-	target_sync_counts(&counts);
+	target_sync_counts(writer.db, message_get_int(message) != 0, &counts);
 	channel_begin(writer.channel, MESSAGE_COUNTED);
 	message_put_bytes(&writer.channel->message, &counts, sizeof(counts));
 	(void) channel_send(writer.channel);
@@ -293,6 +294,7 @@ handle_finish(StringInfo message)
 	FinishRequest request;
 	FinishReply reply;
 	struct stat st;
+	ListCell   *lc;
 
 	message_get_finish(message, &request);
 	memset(&reply, 0, sizeof(reply));
@@ -322,6 +324,9 @@ handle_finish(StringInfo message)
 		writer.db = NULL;
 	}
 
+	foreach(lc, request.tables)
+		reply.refused = lappend_int(reply.refused,
+									target_refused_count(((TargetTable *) lfirst(lc))->name));
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	reply.bytes_written = writer.bytes_written;
 	reply.write_us = writer.write_us;
@@ -378,7 +383,14 @@ serve(void)
 				break;
 			case MESSAGE_COUNT:
 				MemoryContextSwitchTo(message_context);
-				handle_count();
+				handle_count(&message);
+				break;
+			case MESSAGE_REJECT:
+				target_reject(&message);
+				break;
+			case MESSAGE_RETRIED:
+				MemoryContextSwitchTo(message_context);
+				target_retried(writer.db, message_get_texts(&message));
 				break;
 			case MESSAGE_FINISH:
 				MemoryContextSwitchTo(message_context);
