@@ -41,7 +41,6 @@ PG_FUNCTION_INFO_V1(lfsync_export_all);
 PG_FUNCTION_INFO_V1(lfsync_start_job);
 PG_FUNCTION_INFO_V1(lfsync_verify);
 PG_FUNCTION_INFO_V1(lfsync_cancel);
-PG_FUNCTION_INFO_V1(lfsync_preview);
 
 static void
 options_arg(FunctionCallInfo fcinfo, int n, SyncOptions *options)
@@ -404,74 +403,4 @@ lfsync_cancel(PG_FUNCTION_ARGS)
 				 errmsg("permission denied to cancel run " INT64_FORMAT, run_id),
 				 errdetail("Only its owner's members and members of pg_signal_backend may.")));
 	PG_RETURN_DATUM(DirectFunctionCall1(pg_cancel_backend, Int32GetDatum(pid)));
-}
-
-static void
-put_preview(ReturnSetInfo *rsinfo, const char *table, const TargetColumn *column,
-			const char *note)
-{
-	Datum		values[6];
-	bool		nulls[6];
-
-	memset(nulls, true, sizeof(nulls));
-	values[0] = CStringGetTextDatum(slot_text(table));
-	nulls[0] = false;
-	if (column)
-	{
-		values[1] = CStringGetTextDatum(slot_text(column->name));
-		values[2] = CStringGetTextDatum(slot_text(column->expression));
-		values[3] = CStringGetTextDatum(slot_text(column->source_type));
-		values[4] = CStringGetTextDatum(column->sqlite_type);
-		memset(nulls, false, 5 * sizeof(bool));
-	}
-	if (note)
-	{
-		values[5] = CStringGetTextDatum(slot_text(note));
-		nulls[5] = false;
-	}
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/*
- * lfsync_preview(source regclass, mapping json, options jsonb)
- *
- * A row per target column, and one without a column for each note on the
- * table as a whole.
- */
-Datum
-lfsync_preview(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	SyncOrder	order;
-	Mapping    *mapping;
-	Oid			relid;
-	char	   *relname;
-	ListCell   *lc;
-	Relation	rel;
-
-	memset(&order, 0, sizeof(order));
-	relid = required_relation_arg(fcinfo, 0, "source", &relname);
-	precheck_source(relid, NIL);
-	order.mapping = text_arg(fcinfo, 1);
-	options_arg(fcinfo, 2, &order.options);
-	order.sources = list_make1_oid(relid);
-	order.table_names = mapping_target_names(order.mapping, NULL, relname);
-
-	rel = table_open(relid, AccessShareLock);
-	mapping_check_table_name(linitial(order.table_names));
-	mapping = mapping_check(relid, NULL, &order);
-	table_close(rel, NoLock);
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < mapping->table->ncolumns; i++)
-	{
-		const char *note = mapping->column_notes[i];
-
-		if (i == mapping->rowid_column)
-			note = "INTEGER PRIMARY KEY";
-		put_preview(rsinfo, mapping->table->name, &mapping->table->columns[i], note);
-	}
-	foreach(lc, mapping->notes)
-		put_preview(rsinfo, mapping->table->name, NULL, (char *) lfirst(lc));
-	return (Datum) 0;
 }

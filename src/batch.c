@@ -24,6 +24,12 @@
 #define FIRST_ROWS		10000
 #define FEWEST_ROWS		100
 
+/* Rows of a batch with a dictionary, which the runner holds in its own memory. */
+#define MOST_SHARED_ROWS	40000
+
+/* Pages that an image may take beside its rows and dictionary. */
+#define SPARE_PAGES		16
+
 /* A batch that takes longer is followed by a smaller one; half: a larger one. */
 #define SLOW_BATCH_US	500000
 
@@ -50,6 +56,29 @@ set_max_rows(Batch *batch, int rows)
 	run->largest_batch = Max(run->largest_batch, rows);
 }
 
+/* What an image's schema says; the roots are known at its end. */
+static void
+begin_schema(Batch *batch)
+{
+	const Mapping *mapping = batch->mapping;
+
+	batch->dictionary = mapping->dimensions == NIL ? NULL :
+		dictionary_create(mapping, batch->run->order->options.page_size);
+	batch->entries = palloc0((1 + list_length(mapping->dimensions)) * sizeof(ImageSchemaEntry));
+	batch->nentries = 0;
+	if (!mapping->table->rowless)
+	{
+		ImageSchemaEntry *entry = &batch->entries[batch->nentries++];
+
+		entry->type = "table";
+		entry->name = entry->tbl_name = mapping->table->name;
+		entry->sql = batch->form == BATCH_KEYED ? mapping->image_sql : mapping->late_sql;
+	}
+	if (batch->dictionary)
+		batch->nentries += dictionary_schema(batch->dictionary,
+											 batch->entries + batch->nentries);
+}
+
 void
 batch_begin_table(Batch *batch, Source *source, const Mapping *mapping,
 				  BatchForm form, BatchDescribe describe, void *arg)
@@ -59,9 +88,14 @@ batch_begin_table(Batch *batch, Source *source, const Mapping *mapping,
 	batch->form = form;
 	batch->describe = describe;
 	batch->arg = arg;
+	begin_schema(batch);
 	batch->max_rows = batch->run->order->options.batch_rows;
 	if (describe)
 		set_max_rows(batch, batch->max_rows == 0 ? FIRST_ROWS : Min(batch->max_rows, FIRST_ROWS));
+	/* one without rows of its own is full when its dictionary is */
+	if (batch->dictionary && !mapping->table->rowless &&
+		(batch->max_rows == 0 || batch->max_rows > MOST_SHARED_ROWS))
+		batch->max_rows = MOST_SHARED_ROWS;
 }
 
 void
@@ -95,29 +129,18 @@ next_page(void *arg, uint32_t pgno)
 	return batch->pages + (Size) (pgno - 1) * batch->run->order->options.page_size;
 }
 
-/* The one row of an image's schema; the root is known at its end. */
-static ImageSchemaEntry
-schema_entry(const Batch *batch)
-{
-	const Mapping *mapping = batch->mapping;
-	ImageSchemaEntry entry = {"table", mapping->table->name, mapping->table->name, 0,
-	batch->form == BATCH_KEYED ? mapping->image_sql : mapping->late_sql};
-
-	return entry;
-}
-
 static void
 begin_image(Batch *batch, char *memory, Size size)
 {
 	uint32		page_size = batch->run->order->options.page_size;
-	ImageSchemaEntry entry = schema_entry(batch);
 
 	batch->pages = memory;
 	batch->builder = image_init(batch->builder_memory, page_size,
 								size / page_size -
-								image_schema_pages(page_size, &entry, 1),
+								image_schema_pages(page_size, batch->entries, batch->nentries),
 								next_page, batch);
-	image_begin_table(batch->builder);
+	if (!batch->mapping->table->rowless)
+		image_begin_table(batch->builder);
 	batch->nrows = 0;
 	batch->npages = 0;
 }
@@ -155,17 +178,21 @@ void
 batch_send(Batch *batch)
 {
 	Channel    *channel = batch->run->channel;
-	ImageSchemaEntry entry;
+	int			nrow_entries = batch->mapping->table->rowless ? 0 : 1;
 	ImageMessage image;
-	ImageResult result;
+	ImageResult result = IMAGE_OK;
 
 	if (batch->pages == NULL)
 		return;
-	entry = schema_entry(batch);
-	result = image_end_table(batch->builder, &entry.root);
+	if (nrow_entries > 0)
+		result = image_end_table(batch->builder, &batch->entries[0].root);
+	if (result == IMAGE_OK && batch->dictionary)
+		result = dictionary_build(batch->dictionary, batch->builder,
+								  batch->entries + nrow_entries);
 	/* a new cookie, or a kept statement would read the old image's root */
 	if (result == IMAGE_OK)
-		result = image_finish(batch->builder, &entry, 1, ++batch->run->image_cookie,
+		result = image_finish(batch->builder, batch->entries, batch->nentries,
+							  ++batch->run->image_cookie,
 							  &image.npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);
@@ -193,13 +220,57 @@ batch_send(Batch *batch)
 	if (batch->describe)
 		adapt(batch, batch->nrows >= batch->max_rows);
 	batch->pages = NULL;
+	batch->npages = 0;
 	batch->nrows = 0;
+	if (batch->dictionary)
+		dictionary_reset(batch->dictionary);
 }
 
-static int64
-rowid_of_next(const Batch *batch, int64 rowid)
+/*-------------------------------------------------------------------------
+ * Rows
+ *-------------------------------------------------------------------------
+ */
+
+static Size
+row_size(const Batch *batch, const ImageValue *values)
 {
-	return batch->form == BATCH_NUMBERED ? batch->nrows + 1 : rowid;
+	Size		size = 0;
+
+	for (int i = 0; i < batch->mapping->nselected; i++)
+		size += 16 + (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB ?
+					  values[i].len : 0);
+	return size;
+}
+
+/* Puts a row into the image that is open, or what it refers to. */
+static ImageResult
+put_row(Batch *batch, int64 rowid, const ImageValue *values)
+{
+	if (batch->dictionary)
+		values = dictionary_put(batch->dictionary, values);
+	if (batch->mapping->table->rowless)
+		return IMAGE_OK;
+	if (batch->form == BATCH_NUMBERED)
+		rowid = batch->nrows + 1;
+	return image_add_row(batch->builder, rowid, values, batch->mapping->table->ncolumns);
+}
+
+/*
+ * Does a row surely fit into a buffer that may bring new rows of other tables
+ * with it?  The image knows of its own rows only.
+ */
+static bool
+fits_with_dictionary(const Batch *batch, const ImageValue *values)
+{
+	uint32		page_size = batch->run->order->options.page_size;
+	uint64		pages;
+
+	if (batch->dictionary == NULL)
+		return true;
+	pages = batch->npages + SPARE_PAGES + row_size(batch, values) / (page_size - 64) +
+		dictionary_pages(batch->dictionary) +
+		dictionary_pages_of_row(batch->dictionary, values);
+	return pages <= batch->max_pages;
 }
 
 /*
@@ -209,23 +280,21 @@ rowid_of_next(const Batch *batch, int64 rowid)
 static ImageResult
 add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->mapping->table->ncolumns;
 	uint32		page_size = batch->run->order->options.page_size;
-	Size		size = 0;
+	int			ntables = batch->nentries;
+	Size		size = row_size(batch, values);
 	ImageResult result;
 
-	for (int i = 0; i < ncolumns; i++)
-		size += 16 + (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB ?
-					  values[i].len : 0);
-	/* overflow pages lose 4 bytes each; schema and tree take a few pages */
-	size += size / 64 + strlen(batch->mapping->late_sql) +
-		strlen(batch->mapping->image_sql) + 16 * page_size;
+	/* overflow pages lose 4 bytes each; schema and trees take a few pages */
+	size = (size + size / 64) * ntables + 16 * ntables * page_size;
+	for (int i = 0; i < ntables; i++)
+		size += strlen(batch->entries[i].sql);
 	size = TYPEALIGN(page_size, size);
 
 	batch->wide = channel_create_segment(size, "a wide row",
 										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(batch, dsm_segment_address(batch->wide), size);
-	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
+	result = put_row(batch, rowid, values);
 	if (result == IMAGE_OK)
 	{
 		batch->nrows = 1;
@@ -242,19 +311,24 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 ImageResult
 batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
-	int			ncolumns = batch->mapping->table->ncolumns;
-	ImageResult result;
+	ImageResult result = IMAGE_FULL;
+	bool		fits = fits_with_dictionary(batch, values);
 
-	if (batch->pages != NULL && batch->max_rows > 0 && batch->nrows >= batch->max_rows)
+	if (batch->nrows > 0 &&
+		(!fits || (batch->max_rows > 0 && batch->nrows >= batch->max_rows)))
+	{
 		batch_send(batch);
+		fits = fits_with_dictionary(batch, values);
+	}
 	if (batch->pages == NULL)
 		begin_ring_image(batch);
-	result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
+	if (fits)
+		result = put_row(batch, rowid, values);
 	if (result == IMAGE_FULL && batch->nrows > 0)
 	{
 		batch_send(batch);
 		begin_ring_image(batch);
-		result = image_add_row(batch->builder, rowid_of_next(batch, rowid), values, ncolumns);
+		result = put_row(batch, rowid, values);
 	}
 	if (result == IMAGE_FULL)
 	{
@@ -314,9 +388,8 @@ batch_go_back(Batch *batch, const BatchMark *mark)
  * here than with a page of the table pinned.
  */
 long
-batch_before_fetch(void *arg)
+batch_before_fetch(Batch *batch)
 {
-	Batch	   *batch = (Batch *) arg;
 	Run		   *run = batch->run;
 	int64		rows = batch->total_rows + 1;
 	int64		room = 0;		/* pages */

@@ -8,7 +8,7 @@
 #ifndef LFSYNC_BATCH_H
 #define LFSYNC_BATCH_H
 
-#include "mapping.h"
+#include "dictionary.h"
 #include "runner.h"
 
 typedef enum BatchForm
@@ -33,6 +33,9 @@ struct Batch
 	Source	   *source;
 	const Mapping *mapping;
 	BatchForm	form;
+	Dictionary *dictionary;		/* of what the rows refer to, or NULL */
+	int			nentries;		/* tables of an image */
+	ImageSchemaEntry *entries;
 	BatchDescribe describe;		/* NULL in a table that is filled */
 	void	   *arg;
 	int			nrows;			/* in the image being built */
@@ -86,8 +89,8 @@ extern bool batch_go_back(Batch *batch, const BatchMark *mark);
 /* Sends what there is, if there is anything. */
 extern void batch_send(Batch *batch);
 
-/* SourceBeforeFetch: as many rows as there is room for, waiting for some. */
-extern long batch_before_fetch(void *batch);
+/* As many rows as there is room for, waiting for some: for SourceBeforeFetch. */
+extern long batch_before_fetch(Batch *batch);
 
 /*
  * A result other than IMAGE_OK for a row: rejects the row, or raises the error.

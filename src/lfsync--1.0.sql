@@ -296,6 +296,14 @@ LANGUAGE C STABLE PARALLEL UNSAFE;
 COMMENT ON FUNCTION lfsync_preview(regclass, json, jsonb)
     IS 'what an export would make of a source, before it does';
 
+CREATE FUNCTION lfsync_lastfm_mapping(source regclass DEFAULT NULL)
+RETURNS json
+AS 'MODULE_PATHNAME', 'lfsync_lastfm_mapping'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION lfsync_lastfm_mapping(regclass)
+    IS 'a mapping of scrobbles to artists, albums, tracks and plays';
+
 /*
  * For the queries of runs, which work as the run's owner: how a row version
  * compares with a snapshot, and how a value sorts in SQLite.  The first is

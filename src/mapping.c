@@ -17,6 +17,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -28,6 +29,9 @@
 #include "image.h"
 #include "lfsync.h"
 #include "mapping_parts.h"
+
+/* Where there are rows only in images: no table of a target is called so. */
+#define ROWLESS_NAME	LFSYNC_TABLE_PREFIX "rows"
 
 char *
 mapping_to_utf8(const char *text)
@@ -140,8 +144,8 @@ column_list(const ColumnInfo *columns, int ncolumns)
  * The fingerprint of a structure: any change of columns, their types, their
  * order or what they come from changes it.
  */
-static char *
-fingerprint(const ColumnInfo *columns, int ncolumns, List *others)
+char *
+mapping_fingerprint(const ColumnInfo *columns, int ncolumns, List *natural, List *dimensions)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -159,8 +163,10 @@ fingerprint(const ColumnInfo *columns, int ncolumns, List *others)
 			appendStringInfo(&buf, "=%s;", columns[i].references ?
 							 columns[i].references->name : columns[i].sql);
 	}
-	foreach(lc, others)
-		appendStringInfo(&buf, "%s;", ((MappingDimension *) lfirst(lc))->table->fingerprint);
+	foreach(lc, natural)
+		appendStringInfo(&buf, "%d;", lfirst_int(lc));
+	foreach(lc, dimensions)
+		appendStringInfo(&buf, "%s;", ((TargetTable *) lfirst(lc))->fingerprint);
 	return psprintf("%016llx",
 					(unsigned long long) DatumGetUInt64(hash_any_extended((unsigned char *) buf.data,
 																		  buf.len, 0)));
@@ -172,11 +178,11 @@ source_expression(const ColumnInfo *column)
 {
 	if (column->references)
 		return psprintf("references %s", quote_identifier(column->references->name));
-	return column->sql;
+	return column->shown ? column->shown : column->sql;
 }
 
 /* Under a policy of types: what a column of a source becomes. */
-static void
+void
 map_column(TargetColumn *target, const ColumnInfo *column, const SyncOptions *options,
 		   bool *not_null, const char **note)
 {
@@ -235,292 +241,9 @@ map_columns(const ColumnInfo *columns, int ncolumns, int nselected,
 }
 
 /*-------------------------------------------------------------------------
- * Keys and indexes
- *-------------------------------------------------------------------------
- */
-
-/*
- * The rowid is the table's key where that is one column of SQLite's type
- * INTEGER, in SQLite's own view too; every other key becomes a PRIMARY KEY
- * with an index of its own.
- */
-static void
-map_key(Mapping *mapping, const SyncOrder *order)
-{
-	mapping->rowid_column = -1;
-
-	/*
-	 * A table that is kept in sync outlives a NOT NULL that the source drops:
-	 * it says so of its key alone.
-	 */
-	if (order_goes_on(order))
-		memset(mapping->not_null, 0, mapping->table->ncolumns * sizeof(bool));
-	for (int i = 0; i < mapping->table->nkeys; i++)
-		mapping->not_null[mapping->table->keys[i]] = true;
-	if (mapping->table->nkeys == 1 &&
-		strcmp(mapping->table->columns[mapping->table->keys[0]].sqlite_type, "INTEGER") == 0)
-		mapping->rowid_column = mapping->table->keys[0];
-	mapping->table->auto_index = mapping->table->nkeys > 0 && mapping->rowid_column < 0;
-}
-
-static void
-set_key(TargetTable *table, List *columns)
-{
-	ListCell   *lc;
-
-	table->nkeys = 0;
-	table->keys = palloc(list_length(columns) * sizeof(int));
-	foreach(lc, columns)
-		table->keys[table->nkeys++] = lfirst_int(lc);
-}
-
-/* The columns that argument "key_columns" names. */
-static List *
-given_key(const ColumnInfo *columns, int ncolumns, List *key_columns)
-{
-	List	   *key = NIL;
-	ListCell   *lc;
-
-	foreach(lc, key_columns)
-	{
-		const char *name = (const char *) lfirst(lc);
-		int			found = column_by_name(columns, ncolumns, name);
-
-		if (found < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("key column \"%s\" does not exist in the source", name),
-					 errdetail("Its columns are: %s.", column_list(columns, ncolumns)),
-					 errhint("Write the name as it is there, upper and lower case too.")));
-		if (list_member_int(key, found))
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("key column \"%s\" is given twice", name),
-					 errhint("Name each column once.")));
-		key = lappend_int(key, found);
-	}
-	return key;
-}
-
-/* Indexes that a mapping asks for, named after table and columns. */
-static void
-map_given_indexes(TargetTable *table, List *indexes)
-{
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		TargetIndex *index = palloc0(sizeof(TargetIndex));
-		StringInfoData name;
-		StringInfoData columns;
-		ListCell   *column;
-
-		initStringInfo(&name);
-		initStringInfo(&columns);
-		appendStringInfoString(&name, table->name);
-		foreach(column, (List *) lfirst(lc))
-		{
-			const char *column_name = table->columns[lfirst_int(column)].name;
-
-			appendStringInfo(&name, "_%s", column_name);
-			appendStringInfo(&columns, "%s%s", columns.len ? ", " : "",
-							 message_quote_name(column_name));
-		}
-		appendStringInfoString(&name, "_idx");
-		index->name = name.data;
-		index->columns = columns.data;
-		table->indexes = lappend(table->indexes, index);
-	}
-}
-
-/*-------------------------------------------------------------------------
- * What SQLite is told
- *-------------------------------------------------------------------------
- */
-
-/* Names of some of a table's columns. */
-static char *
-quoted_columns(const TargetTable *table, const int *numbers, int n)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < n; i++)
-		appendStringInfo(&list, "%s%s", i ? ", " : "",
-						 message_quote_name(table->columns[numbers[i]].name));
-	return list.data;
-}
-
-/* Columns and their types, as an image has them that says nothing of keys. */
-static char *
-bare_columns(const TargetTable *table, int first)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = first; i < table->ncolumns; i++)
-		appendStringInfo(&list, "%s%s %s", i > first ? ", " : "",
-						 message_quote_name(table->columns[i].name),
-						 table->columns[i].sqlite_type);
-	return list.data;
-}
-
-/* What stands between the parentheses of CREATE TABLE, but for constraints. */
-static char *
-typed_columns(const TargetTable *table, const bool *not_null, int rowid_column)
-{
-	StringInfoData body;
-
-	initStringInfo(&body);
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		appendStringInfo(&body, "%s\n  %s %s", i ? "," : "",
-						 message_quote_name(table->columns[i].name),
-						 table->columns[i].sqlite_type);
-		if (i == rowid_column)
-			appendStringInfoString(&body, " PRIMARY KEY");
-		else if (not_null[i])
-			appendStringInfoString(&body, " NOT NULL");
-	}
-	return body.data;
-}
-
-static char *
-with_constraints(const char *body, List *constraints)
-{
-	StringInfoData whole;
-	ListCell   *lc;
-
-	initStringInfo(&whole);
-	appendStringInfoString(&whole, body);
-	foreach(lc, constraints)
-		appendStringInfo(&whole, ",\n  %s", (char *) lfirst(lc));
-	appendStringInfoChar(&whole, '\n');
-	return whole.data;
-}
-
-static void
-map_body(Mapping *mapping, List *foreign_keys)
-{
-	TargetTable *table = mapping->table;
-	char	   *body = typed_columns(table, mapping->not_null, mapping->rowid_column);
-	List	   *constraints = NIL;
-
-	/* late rows have the key as a value, and a rowid that says nothing */
-	mapping->late_sql = psprintf("CREATE TABLE %s (%s)",
-								 message_quote_name(table->name),
-								 bare_columns(table, 0));
-
-	/*
-	 * An image has no index: its tables differ from the target's in nothing
-	 * else, so that SQLite can copy whole records.
-	 */
-	mapping->image_sql = psprintf("CREATE TABLE %s (%s)%s",
-								  message_quote_name(table->name), body,
-								  table->strict ? " STRICT" : "");
-	if (table->auto_index)
-		constraints = list_make1(psprintf("PRIMARY KEY (%s)",
-										  quoted_columns(table, table->keys, table->nkeys)));
-	table->body = with_constraints(body, list_concat(constraints, foreign_keys));
-}
-
-char *
-mapping_create_sql(const TargetTable *table)
-{
-	return psprintf("CREATE TABLE %s (%s)%s", message_quote_name(table->name),
-					table->body, table->strict ? " STRICT" : "");
-}
-
-/*-------------------------------------------------------------------------
- * What PostgreSQL is asked
- *-------------------------------------------------------------------------
- */
-
-bool
-mapping_is_one_expression(const char *sql)
-{
-	RawStmt    *raw = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR));
-
-	return list_length(castNode(SelectStmt, raw->stmt)->targetList) == 1;
-}
-
-/*
- * A filter is one condition: by itself, so that it closes no parenthesis of
- * ours, and between parentheses, where mapping_select() puts it.
- */
-static void
-check_filter(const char *filter)
-{
-	if (!mapping_is_one_expression(filter))
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the filter must be one condition"),
-				 errdetail("It stands where a WHERE clause has its condition."),
-				 errhint("For example: filter => 'id > 1000'. Leave it out to get all rows.")));
-}
-
-char *
-mapping_select(const Mapping *mapping, const char *condition, const char *order)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s FROM %s", mapping->select_list, mapping->from);
-	if (mapping->filter)
-		appendStringInfo(&sql, " WHERE (%s\n)", mapping->filter);
-	if (condition)
-		appendStringInfo(&sql, " %s %s", mapping->filter ? "AND" : "WHERE", condition);
-	if (order)
-		appendStringInfo(&sql, " ORDER BY %s", order);
-	return sql.data;
-}
-
-/*
- * A column of the source goes by its own name: ORDER BY takes a name for the
- * column of the result first.  Names that nothing refers to need only be
- * nobody else's.
- */
-static char *
-select_list(const ColumnInfo *columns, int ncolumns)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < ncolumns; i++)
-	{
-		appendStringInfo(&list, "%s%s", i ? ", " : "", columns[i].sql);
-		if (columns[i].is_expression)
-			appendStringInfo(&list, " AS \"expression %d\"", i + 1);
-	}
-	return list.data;
-}
-
-/* A query as something to select from, without the semicolon and what follows. */
-static char *
-parenthesized(const char *query)
-{
-	RawStmt    *raw = linitial_node(RawStmt, raw_parser(query, RAW_PARSE_DEFAULT));
-	const char *statement = query + raw->stmt_location;
-
-	/* no length: to the end */
-	return psprintf("(%.*s\n) AS source",
-					raw->stmt_len > 0 ? raw->stmt_len : (int) strlen(statement), statement);
-}
-
-/*-------------------------------------------------------------------------
  * All of it
  *-------------------------------------------------------------------------
  */
-
-/* Plain tables alone have an order of their own. */
-static bool
-has_own_order(const SourceInfo *source)
-{
-	return source->rel &&
-		(source->rel->rd_rel->relkind == RELKIND_RELATION ||
-		 source->rel->rd_rel->relkind == RELKIND_MATVIEW) &&
-		!mapping_is_inherited(source->relid);
-}
 
 /* The source's columns as they are, or as a mapping has them. */
 static Mapping *
@@ -530,7 +253,9 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	.columns = source->columns};
 	TablesInfo *tables = &plain;
 	Mapping    *mapping;
+	TargetTable *table;
 	List	   *foreign_keys = NIL;
+	ListCell   *lc;
 
 	if (source->ncolumns == 0)
 		ereport(ERROR,
@@ -541,39 +266,55 @@ map_source(const SourceInfo *source, const char *table_name, const SyncOrder *or
 	if (order->mapping)
 	{
 		tables = map_tables(source, mapping_parse(order->mapping), order);
-		table_name = tables->rows->name;
+		table_name = tables->rows ? tables->rows->name : ROWLESS_NAME;
 	}
 	mapping = map_columns(tables->columns, tables->nrow_columns, tables->ncolumns,
 						  table_name, source->description, &order->options);
-	mapping->table->fingerprint = fingerprint(tables->columns, tables->nrow_columns,
-											  mapping->dimensions);
-	mapping->table->comment = source->comment ? mapping_to_utf8(source->comment) : NULL;
+	table = mapping->table;
+	table->rowless = order->mapping && tables->rows == NULL;
+	foreach(lc, tables->dimensions)
+		mapping->dimensions = lappend(mapping->dimensions,
+									  map_dimension((DimensionInfo *) lfirst(lc), tables,
+													source, order));
+	foreach(lc, mapping->dimensions)
+		table->dimensions = lappend(table->dimensions, ((MappingDimension *) lfirst(lc))->table);
+	table->parents = find_parents(tables->columns, tables->nrow_columns, tables, 0);
+	table->fingerprint = mapping_fingerprint(tables->columns, tables->nrow_columns, NIL,
+									 table->dimensions);
+	table->comment = source->comment ? mapping_to_utf8(source->comment) : NULL;
 
 	if (tables->key)
-		set_key(mapping->table, tables->key);
-	if (source->rel)
+		set_key(table, tables->key);
+	if (source->rel && !table->rowless)
 		map_indexes(mapping, tables->columns, source->rel, order,
 					order->options.indexes && !(tables->rows && tables->rows->has_indexes));
 	if (order->key_columns != NIL && !order->mapping)
-		set_key(mapping->table, given_key(source->columns, source->ncolumns,
-										  order->key_columns));
+		set_key(table, given_key(source->columns, source->ncolumns, order->key_columns));
 	map_key(mapping, order);
 	if (order->mapping)
-		map_given_indexes(mapping->table, tables->rows->indexes);
+	{
+		map_given_indexes(table, tables->rows ? tables->rows->indexes : NIL, 0);
+		foreign_keys = reference_clauses(table, tables, order);
+	}
 	else if (source->rel && order->options.foreign_keys)
 		foreign_keys = map_foreign_keys(mapping, source->rel, order);
 	map_body(mapping, foreign_keys);
+	set_fts(table, fts_option(source, order), 0, mapping->rowid_column >= 0, "option \"fts\"");
+	if (tables->view_name)
+	{
+		table->view_name = mapping_to_utf8(tables->view_name);
+		table->view_sql = tables->view_sql;
+	}
+	if (tables->rows)
+		set_fts(table, tables->rows->fts, 0, mapping->rowid_column >= 0, tables->rows->fts_path);
 
 	if (order->filter)
-		check_filter(order->filter);
-	mapping->select_list = select_list(tables->columns, tables->ncolumns);
+		mapping_check_filter(order->filter);
+	mapping->select_list = mapping_select_list(tables->columns, tables->ncolumns);
 	mapping->from = source->from;
 	mapping->filter = order->filter;
-	/* pages are built in rowid order */
-	mapping->sql = mapping_select(mapping, NULL,
-								  mapping->rowid_column < 0 ? NULL :
-								  psprintf("%d", mapping->rowid_column + 1));
-	if (mapping->rowid_column >= 0 && has_own_order(source) &&
+	mapping->sql = mapping_select(mapping, NULL, mapping_row_order(mapping, tables, source));
+	if (mapping->rowid_column >= 0 && mapping_has_own_order(source) && mapping->dimensions == NIL &&
 		source_in_order(source->relid, tables->columns[mapping->rowid_column].attnum))
 		mapping->heap_sql = mapping_select(mapping, NULL, NULL);
 	return mapping;
@@ -597,7 +338,7 @@ mapping_from_query(const Source *query, const char *table_name,
 
 	memset(&source, 0, sizeof(source));
 	source.description = query->description;
-	source.from = parenthesized(order->query);
+	source.from = mapping_from_clause(order->query);
 	source.ncolumns = query->ncolumns;
 	source.columns = palloc0(query->ncolumns * sizeof(ColumnInfo));
 	for (int i = 0; i < query->ncolumns; i++)

@@ -16,13 +16,17 @@
 typedef struct MappingDimension
 {
 	TargetTable *table;			/* its first column is the surrogate key */
-	int		   *inputs;			/* per column: of the SELECT; -1: another
-								 * dimension's key, or its own */
+	int		   *inputs;			/* per column: of the SELECT; -1: that key, or
+								 * another dimension's */
+	char	   *image_sql;		/* CREATE TABLE as an image has it: without that
+								 * key, which is the rowid there */
+	bool		has_values;		/* columns that rows of one key may disagree on */
+	const char **column_notes;	/* per column, may be NULL */
 } MappingDimension;
 
 typedef struct Mapping
 {
-	TargetTable *table;
+	TargetTable *table;			/* rowless: only the dimensions are tables */
 	List	   *dimensions;		/* of MappingDimension: none before one that it
 								 * refers to */
 	int			nselected;		/* columns of the SELECT: the table's, and what
@@ -82,6 +86,9 @@ extern char *mapping_create_sql(const TargetTable *table);
 
 /* A name as SQLite sees it; refuses what SQLite or lfsync reserves. */
 extern void mapping_check_table_name(const char *name);
+
+/* Does it begin as SQLite's names do, or lfsync's? */
+extern bool mapping_name_is_reserved(const char *name);
 
 /* True if SQLite takes the two for one name. */
 extern bool mapping_same_name(const char *a, const char *b);

@@ -355,6 +355,23 @@ map_foreign_keys(Mapping *mapping, Relation rel, const SyncOrder *order)
 }
 
 
+List *
+primary_key_columns(Relation rel)
+{
+	List	   *attnums = NIL;
+	Relation	index;
+
+	/* this finds it out */
+	(void) RelationGetIndexList(rel);
+	if (!OidIsValid(rel->rd_pkindex))
+		return NIL;
+	index = index_open(rel->rd_pkindex, AccessShareLock);
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+		attnums = lappend_int(attnums, index->rd_index->indkey.values[i]);
+	index_close(index, NoLock);
+	return attnums;
+}
+
 SourceInfo *
 source_info_from_relation(Relation rel)
 {

@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "json_tree.h"
+#include "lfsync.h"
 #include "mapping.h"
 #include "mapping_json.h"
 
@@ -63,6 +64,17 @@ check_name(const JsonNode *node, int position, const List *siblings)
 					 errmsg("%s and %s have one name in SQLite", other->path, node->path),
 					 errdetail("SQLite does not tell upper from lower case in names.")));
 	}
+}
+
+static void
+check_table_name(const JsonNode *node)
+{
+	if (mapping_name_is_reserved(node->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("%s has a name that is reserved", node->path),
+				 errdetail("SQLite keeps names that begin with \"sqlite_\" for itself, and lfsync those that begin with \"%s\".",
+						   LFSYNC_TABLE_PREFIX)));
 }
 
 static MappedTable *
@@ -279,7 +291,7 @@ parse_flat(MappedTables *mapped, const JsonNode *node)
 	if (node->kind != JSON_NODE_OBJECT || list_length(node->children) != 1)
 		wrong_shape(node, "an object of one view");
 	view = linitial(node->children);
-	mapping_check_table_name(view->name);
+	check_table_name(view);
 	foreach(lc, mapped->tables)
 	{
 		if (mapping_same_name(((MappedTable *) lfirst(lc))->name, view->name))
@@ -325,7 +337,7 @@ parse_names_of_tables(const JsonNode *root)
 		if (node->name[0] == '$')
 			unknown_key(node, "names of tables, and \"" FLAT_KEY "\"");
 		check_name(node, foreach_current_index(lc), root->children);
-		mapping_check_table_name(node->name);
+		check_table_name(node);
 		require_object(node, "an object with \"columns\"");
 		table->name = node->name;
 		table->path = node->path;

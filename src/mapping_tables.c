@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
@@ -72,6 +73,7 @@ map_expression(ColumnInfo *info, const MappedColumn *column, const SourceInfo *s
 				 errmsg("%s must be one expression", column->path)));
 	/* a comment at its end must not take the parenthesis with it */
 	info->sql = psprintf("(%s\n)", column->expression);
+	info->shown = column->expression;
 	info->is_expression = true;
 	prepare_expression(info, column, source);
 	error_context_stack = callback.previous;
@@ -189,6 +191,39 @@ is_source_key(List *key, const ColumnInfo *columns, int ncolumns,
 	return columns_are_unique(source->rel, attnums);
 }
 
+/* Could the source have an index that says so? */
+static bool
+can_have_keys(const SourceInfo *source)
+{
+	return source->rel && (source->rel->rd_rel->relkind == RELKIND_RELATION ||
+						   source->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+						   source->rel->rd_rel->relkind == RELKIND_MATVIEW);
+}
+
+/*
+ * Has the table a row for each row of the source?  So it is if its key is the
+ * source's, or if it has none.  What tells the rows of a view or query apart
+ * nobody knows but "key_columns", or else the only table that no other refers
+ * to.
+ */
+static bool
+has_source_rows(const MappedTable *table, const ColumnInfo *columns, const MappedTables *mapped,
+				const SourceInfo *source, const SyncOrder *order)
+{
+	int			nroots = 0;
+	ListCell   *lc;
+
+	if (table->key == NIL)
+		return true;
+	if (table->referenced)
+		return false;
+	foreach(lc, mapped->tables)
+		nroots += !((MappedTable *) lfirst(lc))->referenced;
+	if (nroots == 1 && !can_have_keys(source) && order->key_columns == NIL)
+		return true;
+	return is_source_key(table->key, columns, list_length(table->columns), source, order);
+}
+
 /*-------------------------------------------------------------------------
  * All of it
  *-------------------------------------------------------------------------
@@ -203,8 +238,11 @@ select_column(TablesInfo *tables, const ColumnInfo *column)
 		if (!tables->columns[i].references && strcmp(tables->columns[i].sql, column->sql) == 0)
 			return i;
 	}
-	tables->columns = repalloc(tables->columns,
-							   (tables->ncolumns + 1) * sizeof(ColumnInfo));
+	if (tables->columns == NULL)
+		tables->columns = palloc(sizeof(ColumnInfo));
+	else
+		tables->columns = repalloc(tables->columns,
+								   (tables->ncolumns + 1) * sizeof(ColumnInfo));
 	tables->columns[tables->ncolumns] = *column;
 	return tables->ncolumns++;
 }
@@ -225,24 +263,79 @@ select_cursor(TablesInfo *tables, const SourceInfo *source, const SyncOrder *ord
 	}
 }
 
+static void
+set_rows(TablesInfo *tables, MappedTable *table, ColumnInfo *columns,
+		 const SourceInfo *source, const SyncOrder *order)
+{
+	if (tables->rows)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s has a row for each row of the source, as %s has", table->path,
+						tables->rows->path),
+				 errdetail("One table of a mapping has the source's key, or no key."),
+				 errhint("Put their columns into one table, or give one of them another \"key\".")));
+	tables->rows = table;
+	tables->columns = columns;
+	tables->ncolumns = tables->nrow_columns = list_length(table->columns);
+	tables->key = table->key;
+	if (tables->key == NIL)
+		tables->key = mapped_key_columns(columns, tables->ncolumns, source, order);
+}
+
+static DimensionInfo *
+make_dimension(MappedTable *table, ColumnInfo *columns)
+{
+	DimensionInfo *dimension = palloc0(sizeof(DimensionInfo));
+
+	dimension->mapped = table;
+	dimension->ncolumns = list_length(table->columns);
+	dimension->columns = columns;
+	for (int i = 0; i < dimension->ncolumns; i++)
+	{
+		if (mapping_same_name(columns[i].name, MAPPING_SURROGATE_KEY))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("%s.columns.%s has the name of the table's surrogate key",
+							table->path, columns[i].name),
+					 errdetail("The rows of a table whose key is not known to be the source's are numbered, in a column of that name."),
+					 errhint("Give the column another name, or if the key is the source's, say so with \"key_columns\" or a unique index over NOT NULL columns.")));
+	}
+	return dimension;
+}
+
+static void
+select_inputs(TablesInfo *tables, DimensionInfo *dimension)
+{
+	dimension->inputs = palloc(dimension->ncolumns * sizeof(int));
+	for (int i = 0; i < dimension->ncolumns; i++)
+		dimension->inputs[i] = dimension->columns[i].references ? -1 :
+			select_column(tables, &dimension->columns[i]);
+}
+
 TablesInfo *
 map_tables(const SourceInfo *source, const MappedTables *mapped,
 		   const SyncOrder *order)
 {
 	TablesInfo *tables = palloc0(sizeof(TablesInfo));
-	MappedTable *table = linitial(mapped->tables);
+	ListCell   *lc;
 
-	if (list_length(mapped->tables) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a mapping to several tables is not supported yet")));
-	tables->rows = table;
-	tables->columns = map_table_columns(table, source);
-	tables->ncolumns = tables->nrow_columns = list_length(table->columns);
-	tables->key = table->key;
-	if (tables->key == NIL)
-		tables->key = mapped_key_columns(tables->columns, tables->ncolumns, source, order);
-	(void) is_source_key;
+	foreach(lc, mapped->tables)
+	{
+		MappedTable *table = (MappedTable *) lfirst(lc);
+		ColumnInfo *columns = map_table_columns(table, source);
+
+		if (has_source_rows(table, columns, mapped, source, order))
+			set_rows(tables, table, columns, source, order);
+		else
+			tables->dimensions = lappend(tables->dimensions, make_dimension(table, columns));
+	}
+	foreach(lc, tables->dimensions)
+		select_inputs(tables, (DimensionInfo *) lfirst(lc));
 	select_cursor(tables, source, order);
+	if (mapped->flat_name)
+	{
+		tables->view_name = mapped->flat_name;
+		tables->view_sql = map_flat(mapped, tables->rows);
+	}
 	return tables;
 }

@@ -141,6 +141,17 @@ message_put_table(StringInfo message, const TargetTable *table)
 		message_put_text(message, index->columns);
 		message_put_int(message, index->unique);
 	}
+	message_put_int(message, table->rowless);
+	message_put_int(message, list_length(table->dimensions));
+	foreach(lc, table->dimensions)
+		message_put_table(message, (TargetTable *) lfirst(lc));
+	message_put_bytes(message, table->parents, table->ncolumns * sizeof(int));
+	message_put_int(message, table->nnatural);
+	message_put_bytes(message, table->natural, table->nnatural * sizeof(int));
+	message_put_int(message, table->nfts);
+	message_put_bytes(message, table->fts, table->nfts * sizeof(int));
+	message_put_text(message, table->view_name);
+	message_put_text(message, table->view_sql);
 	message_put_text(message, table->comment);
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
@@ -152,11 +163,21 @@ message_put_table(StringInfo message, const TargetTable *table)
 	put_blob(message, table->sums, table->sums_len);
 }
 
+static int *
+get_ints(StringInfo message, int n)
+{
+	int		   *ints = palloc(n * sizeof(int));
+
+	message_get_bytes(message, ints, n * sizeof(int));
+	return ints;
+}
+
 TargetTable *
 message_get_table(StringInfo message)
 {
 	TargetTable *table = palloc0(sizeof(TargetTable));
 	int			nindexes;
+	int			ndimensions;
 	int64		nrejects;
 
 	table->name = message_get_text(message);
@@ -177,8 +198,7 @@ message_get_table(StringInfo message)
 		table->columns[i].never_number = message_get_int(message) != 0;
 	}
 	table->nkeys = (int) message_get_int(message);
-	table->keys = palloc(table->nkeys * sizeof(int));
-	message_get_bytes(message, table->keys, table->nkeys * sizeof(int));
+	table->keys = get_ints(message, table->nkeys);
 	nindexes = (int) message_get_int(message);
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -189,6 +209,17 @@ message_get_table(StringInfo message)
 		index->unique = message_get_int(message) != 0;
 		table->indexes = lappend(table->indexes, index);
 	}
+	table->rowless = message_get_int(message) != 0;
+	ndimensions = (int) message_get_int(message);
+	while (ndimensions-- > 0)
+		table->dimensions = lappend(table->dimensions, message_get_table(message));
+	table->parents = get_ints(message, table->ncolumns);
+	table->nnatural = (int) message_get_int(message);
+	table->natural = get_ints(message, table->nnatural);
+	table->nfts = (int) message_get_int(message);
+	table->fts = get_ints(message, table->nfts);
+	table->view_name = message_get_text(message);
+	table->view_sql = message_get_text(message);
 	table->comment = message_get_text(message);
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);
@@ -458,6 +489,17 @@ message_get_done(StringInfo message, FinishReply *reply)
 	while (ntables-- > 0)
 		reply->refused = lappend_int(reply->refused, (int) message_get_int(message));
 	reply->notes = message_get_texts(message);
+}
+
+bool
+message_is_natural(const TargetTable *table, int column)
+{
+	for (int i = 0; i < table->nnatural; i++)
+	{
+		if (table->natural[i] == column)
+			return true;
+	}
+	return false;
 }
 
 char *

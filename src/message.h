@@ -41,7 +41,7 @@ typedef enum MessageType
 	/* ... and back */
 	MESSAGE_OPENED,				/* OpenReply */
 	MESSAGE_TABLE_READY,		/* TableReply */
-	MESSAGE_COUNTED,			/* TableCounts */
+	MESSAGE_COUNTED,			/* TableCounts, also of its dimensions */
 	MESSAGE_RELEASED,			/* ReleasedMessage: a buffer is free again */
 	MESSAGE_DONE,				/* FinishReply: the file is on disk */
 	MESSAGE_ERROR				/* RunError; the writer is gone after it */
@@ -96,6 +96,23 @@ typedef struct TargetTable
 	int			nkeys;
 	int		   *keys;			/* columns of the key, in its order */
 	List	   *indexes;		/* of TargetIndex */
+
+	/*
+	 * Of a mapping to several tables.  Images then hold the rows of this one,
+	 * with a reference as a number within the image, and each dimension's rows
+	 * under these numbers.
+	 */
+	bool		rowless;		/* only its dimensions are tables */
+	List	   *dimensions;		/* of TargetTable: none before one that it
+								 * refers to */
+	int		   *parents;		/* per column: the dimension it refers to; -1:
+								 * a value */
+	int			nnatural;		/* of a dimension, whose first column is its */
+	int		   *natural;		/* surrogate key: columns of the natural one */
+	int			nfts;			/* columns of the full-text index; the key is */
+	int		   *fts;			/* then one integer */
+	char	   *view_name;		/* that joins the dimensions again, ... */
+	char	   *view_sql;		/* ... a SELECT; or NULL */
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
@@ -284,6 +301,9 @@ extern void message_get_table_ready(StringInfo message, TableReply *reply);
 extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
 extern Reject *message_get_reject(StringInfo message, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
+
+/* Is the column part of a dimension's natural key? */
+extern bool message_is_natural(const TargetTable *table, int column);
 
 /* A name between double quotes, as both databases read it. */
 extern char *message_quote_name(const char *name);

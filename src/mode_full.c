@@ -7,7 +7,8 @@
  * from pages: they leave in page order, in buffers of consecutive pages, and
  * the writer puts them where they belong.  Tables of a file that holds others
  * go there as images, each a small database of its own that the writer
- * inserts from.
+ * inserts from; so does a mapping to several tables, since only the target knows
+ * which of their rows are there already.
  *
  * A page has its place once and for all, so rows must come in rowid order.
  * Reading a table through the index of its key gives that order at a price;
@@ -114,15 +115,45 @@ prepare_relation(Run *run, Oid relid, const char *table_name)
 	return table;
 }
 
-pg_noreturn static void
-refuse_without_key(const RunTable *table)
+static void
+check_adopted(const Run *run, const RunTable *table)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-			 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
-			 errdetail("Its rows are told apart by a key, and %s has none.",
-					   table->source->description),
-			 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
+	if (((RunTable *) linitial(run->tables))->mapping->dimensions != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A mapping to several tables makes them itself."),
+				 errhint("Choose another file, or other names in the mapping.")));
+	if (table->mapping->table->nfts > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("A full-text index (\"fts\") is made only for tables that lfsync makes."),
+				 errhint("Leave \"fts\" out.")));
+	if (table->mapping->table->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" of the file cannot be adopted", table->state->table_name),
+				 errdetail("Its rows are told apart by a key, and %s has none.",
+						   table->source->description),
+				 errhint("Give \"key_columns\" that tell the rows apart, or add a primary key.")));
+}
+
+/* A mapping has one source, and the tables beside its first have none. */
+static void
+add_dimensions(Run *run)
+{
+	RunTable   *rows = linitial(run->tables);
+	ListCell   *lc;
+
+	foreach(lc, rows->mapping->dimensions)
+	{
+		RunTable   *table = palloc0(sizeof(RunTable));
+
+		table->mapping = palloc0(sizeof(Mapping));
+		table->mapping->table = ((MappingDimension *) lfirst(lc))->table;
+		run->tables = lappend(run->tables, table);
+	}
 }
 
 static void
@@ -140,19 +171,24 @@ full_prepare(Run *run)
 		run->tables = lappend(run->tables,
 							  prepare_relation(run, lfirst_oid(source),
 											   (char *) lfirst(name)));
+	if (order->mapping)
+		add_dimensions(run);
 	foreach(lc, run->tables)
 	{
 		RunTable  *table = (RunTable *) lfirst(lc);
 
 		table->run = run;
-		reject_describe(table, table->source);
+		if (table->source)
+			reject_describe(table, table->source);
 		if (table->heap_source)
 			reject_describe(table, table->heap_source);
 		table->state = run_find_state(run, table->mapping->table->name);
 		table->mapping->table->adopted = table->state && table->state->adopted;
-		if (table->mapping->table->adopted && table->mapping->table->nkeys == 0)
-			refuse_without_key(table);
+		if (table->mapping->table->adopted)
+			check_adopted(run, table);
 		run->not_carried = list_concat(run->not_carried, table->mapping->notes);
+		if (table->mapping->table->rowless)
+			continue;
 		run->finish.tables = lappend(run->finish.tables, table->mapping->table);
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -272,7 +308,7 @@ send_late_rows(FullScan *scan)
 static ImageResult
 store_row(FullScan *scan, const ImageValue *values)
 {
-	if (scan->run->disposition == DISPOSITION_IN_PLACE)
+	if (scan->batch)
 		return batch_add_row(scan->batch, scan->rowid, values);
 	return image_add_row(scan->builder, scan->rowid, values,
 						 scan->table->mapping->table->ncolumns);
@@ -454,7 +490,8 @@ receive_row(void *arg, ImageValue *values)
 			place_row(scan, rowid, values);
 	}
 	target->rows++;
-	scan->table->counts.inserted++;
+	if (!target->rowless)
+		scan->table->counts.inserted++;
 	return kept;
 }
 
@@ -532,7 +569,7 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 {
 	Run		   *run = scan->run;
 	TargetTable *target = table->mapping->table;
-	bool		building = run->disposition == DISPOSITION_BUILD;
+	bool		building = scan->batch == NULL;
 	ImageResult result = IMAGE_OK;
 
 	scan->table = table;
@@ -557,6 +594,8 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 	if (!building)
 	{
 		batch_send(scan->batch);
+		if (target->dimensions)
+			sync_end_table(run, table, true);
 		return;
 	}
 	entries[*nentries].type = "table";
@@ -596,6 +635,8 @@ full_scan(Run *run)
 	int			nentries = 0;
 	FullScan	scan;
 	double		estimated = 0;
+	bool		has_dimensions = ((RunTable *) linitial(run->tables))->mapping->dimensions != NIL;
+	bool		building = run->disposition == DISPOSITION_BUILD && !has_dimensions;
 	ListCell   *lc;
 
 	memset(&scan, 0, sizeof(scan));
@@ -603,18 +644,26 @@ full_scan(Run *run)
 	scan.max_pages = run->channel->header->buffer_size / page_size;
 	scan.builder_memory = palloc(image_builder_size(page_size));
 	foreach(lc, run->tables)
-		estimated += source_estimate(((RunTable *) lfirst(lc))->source);
+	{
+		if (((RunTable *) lfirst(lc))->source)
+			estimated += source_estimate(((RunTable *) lfirst(lc))->source);
+	}
 	pg_atomic_write_u64(&run->slot->rows_estimated, (uint64) estimated);
 
-	if (run->disposition == DISPOSITION_BUILD)
+	if (building)
 		scan.builder = image_init(scan.builder_memory, page_size, 0,
 								  next_file_page, &scan);
 	else
+	{
+		run_use_images(run);
 		scan.batch = batch_create(run);
+	}
 	foreach(lc, run->tables)
 	{
 		RunTable  *table = (RunTable *) lfirst(lc);
 
+		if (table->source == NULL)
+			continue;
 		if (table->mapping->table->adopted)
 		{
 			merge_adopted(run, table);
@@ -623,7 +672,7 @@ full_scan(Run *run)
 		scan_table(&scan, table, entries, &nentries);
 		run_count_oddities(run, table->source);
 	}
-	if (run->disposition == DISPOSITION_BUILD)
+	if (building)
 	{
 		ImageResult result = image_finish(scan.builder, entries, nentries, 1,
 										  &run->finish.page_count);

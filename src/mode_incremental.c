@@ -25,23 +25,15 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "batch.h"
-#include "compat.h"
+#include "cursor.h"
 #include "reject.h"
 #include "rowversion.h"
 #include "sync.h"
@@ -51,16 +43,6 @@
 
 /* Rows left out by earlier runs that one query looks for. */
 #define RETRIED_KEYS	1000
-
-/* Cursor columns, then those of the key that are not among them. */
-typedef struct Keyset
-{
-	List	   *columns;		/* of char *, quoted */
-	List	   *types;			/* of char *, for casts */
-	List	   *numbers;		/* int: columns of the source */
-	int			ncursor;
-	bool		time;			/* the first is a date or timestamp */
-} Keyset;
 
 typedef struct IncrementalScan
 {
@@ -85,46 +67,6 @@ static void incremental_prepare(Run *run);
  *-------------------------------------------------------------------------
  */
 
-/*
- * A value as text that a cast turns into what the source has; NULL if it is
- * not sure that there is such a cast.
- */
-static char *
-value_text(const Source *source, int column, const ImageValue *value)
-{
-	char	   *text;
-
-	switch (getBaseType(source->columns[column].typid))
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-			return psprintf(INT64_FORMAT, value->u.i);
-		case NUMERICOID:
-			if (value->kind == IMAGE_INTEGER)
-				return psprintf(INT64_FORMAT, value->u.i);
-			break;
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			/* years before Christ are written otherwise in PostgreSQL */
-			if (value->kind != IMAGE_TEXT || !isdigit(*(const unsigned char *) value->u.data))
-				return NULL;
-			break;
-		case TEXTOID:
-		case VARCHAROID:
-		case UUIDOID:
-			break;
-		default:
-			return NULL;
-	}
-	if (value->kind != IMAGE_TEXT)
-		return NULL;
-	text = pnstrdup(value->u.data, value->len);
-	return pg_any_to_server(text, value->len, PG_UTF8);
-}
-
 /* A batch of rows in the cursor's order commits how far the run has come. */
 static void
 describe_batch(void *arg, BatchEnd *end)
@@ -143,7 +85,7 @@ describe_batch(void *arg, BatchEnd *end)
 	}
 	for (int i = 0; i < scan->last.n; i++)
 	{
-		char	   *text = value_text(scan->table->source, scan->last.columns[i],
+		char	   *text = cursor_value_text(scan->table->source, scan->last.columns[i],
 									  &scan->last.values[i]);
 
 		if (text == NULL)
@@ -152,6 +94,12 @@ describe_batch(void *arg, BatchEnd *end)
 	}
 	scan->position->reached = reached;
 	end->position = position_to_utf8(scan->position);
+}
+
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((IncrementalScan *) arg)->batch);
 }
 
 static bool
@@ -193,7 +141,7 @@ static void
 ship(IncrementalScan *scan, Source *source, BatchForm form)
 {
 	batch_begin_table(scan->batch, source, scan->table->mapping, form, describe_batch, scan);
-	(void) source_scan(source, &scan->run->order->options, batch_before_fetch,
+	(void) source_scan(source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	batch_send(scan->batch);
 	run_count_oddities(scan->run, source);
@@ -336,219 +284,13 @@ scan_versions(IncrementalScan *scan)
  *-------------------------------------------------------------------------
  */
 
-static void
-add_to_keyset(Keyset *keyset, const RunTable *table, int column)
-{
-	const Source *source = table->source;
-
-	if (list_member_int(keyset->numbers, column))
-		return;
-	keyset->numbers = lappend_int(keyset->numbers, column);
-	keyset->columns = lappend(keyset->columns,
-							  table->mapping->sql_of[column]);
-	keyset->types = lappend(keyset->types,
-							format_type_extended(source->columns[column].typid,
-												 source->columns[column].typmod,
-												 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-}
-
-static Keyset *
-make_keyset(const RunTable *table, List *cursor_columns)
-{
-	const Source *source = table->source;
-	const TargetTable *target = table->mapping->table;
-	Keyset	   *keyset = palloc0(sizeof(Keyset));
-	ListCell   *lc;
-	Oid			type;
-
-	foreach(lc, cursor_columns)
-	{
-		int			found = -1;
-
-		for (int i = 0; i < source->ncolumns && found < 0; i++)
-		{
-			if (strcmp(source->columns[i].name, (char *) lfirst(lc)) == 0)
-				found = i;
-		}
-		if (found < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("cursor column \"%s\" does not exist in %s",
-							(char *) lfirst(lc), source->description),
-					 errhint("Write the name as it is there, upper and lower case too.")));
-		add_to_keyset(keyset, table, found);
-	}
-	keyset->ncursor = list_length(keyset->numbers);
-	for (int i = 0; i < target->nkeys; i++)
-		add_to_keyset(keyset, table, target->keys[i]);
-	type = getBaseType(source->columns[linitial_int(keyset->numbers)].typid);
-	keyset->time = type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
-	return keyset;
-}
-
-static char *
-joined(List *texts, const char *suffix)
-{
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, texts)
-		appendStringInfo(&buf, "%s%s%s", lc == list_head(texts) ? "" : ", ",
-						 (char *) lfirst(lc), suffix);
-	return buf.data;
-}
-
-/* The values of a bound as literals of the columns' types. */
-static List *
-bound_literals(const Keyset *keyset, List *bound)
-{
-	List	   *literals = NIL;
-	ListCell   *value;
-	ListCell   *type;
-
-	forboth(value, bound, type, keyset->types)
-		literals = lappend(literals,
-						   psprintf("CAST(%s AS %s)", quote_literal_cstr((char *) lfirst(value)),
-									(char *) lfirst(type)));
-	return literals;
-}
-
-static char *
-behind(const Keyset *keyset, List *bound)
-{
-	return sync_keyset_condition(keyset->columns, ">", bound_literals(keyset, bound));
-}
-
-static const char *
-first_cursor(const Keyset *keyset)
-{
-	return (const char *) linitial(keyset->columns);
-}
-
-/* Rows that have a place in the order of the cursor. */
-static char *
-has_cursor(const Keyset *keyset)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < keyset->ncursor; i++)
-		appendStringInfo(&sql, "%s(%s) IS NOT NULL", i ? " AND " : "",
-						 (char *) list_nth(keyset->columns, i));
-	return sql.data;
-}
-
-/* The row of text that a query returns, if there is one. */
-static List *
-query_texts(const char *sql)
-{
-	List	   *texts = NIL;
-
-	if (SPI_execute(sql, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read a bound");
-	for (int i = 1; SPI_processed == 1 && i <= SPI_tuptable->tupdesc->natts; i++)
-	{
-		char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i);
-
-		if (text == NULL)
-			return NIL;
-		texts = lappend(texts, text);
-	}
-	return texts;
-}
-
-static List *
-copy_texts(List *texts)
-{
-	List	   *copy = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts)
-		copy = lappend(copy, pstrdup((char *) lfirst(lc)));
-	return copy;
-}
-
-/*
- * The last row in the cursor's order.  A date from the future would be a bound
- * above everything that is still to come: the clock is the limit.
- */
-static List *
-read_bound(const RunTable *table, const Keyset *keyset)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	/* one name for all: ORDER BY must not take the text for the column */
-	appendStringInfo(&sql, "SELECT %s FROM %s WHERE %s",
-					 joined(keyset->columns, "::pg_catalog.text AS \"text of the bound\""),
-					 table->mapping->from, has_cursor(keyset));
-	if (keyset->time)
-		appendStringInfo(&sql, " AND %s <= pg_catalog.now()", first_cursor(keyset));
-	if (table->mapping->filter)
-		appendStringInfo(&sql, " AND (%s\n)", table->mapping->filter);
-	appendStringInfo(&sql, " ORDER BY %s LIMIT 1", joined(keyset->columns, " DESC"));
-	return query_texts(sql.data);
-}
-
-/* Everybody who has a transaction open in this database, prepared ones too. */
-static List *
-open_transactions(void)
-{
-	int			n;
-	VirtualTransactionId *vxids = GetCurrentVirtualXIDs(InvalidTransactionId, false, false,
-														PROC_IN_VACUUM | PROC_IS_AUTOVACUUM,
-														&n);
-	List	   *open = NIL;
-
-	for (int i = 0; i < n; i++)
-		open = lappend(open, psprintf("%d/%u", VXID_PROC(vxids[i]),
-									  vxids[i].localTransactionId));
-	return open;
-}
-
-/*
- * Can nobody commit below the candidate's bound any more?
- *
- * A restart has ended everybody but the prepared ones, who have lost the name
- * that they were known by and are all called -1 now.  One of those may have
- * been open without an id when the candidate was taken.
- */
-static bool
-is_settled(const Candidate *candidate, List *open, uint64 oldest)
-{
-	ListCell   *was_open;
-	ListCell   *is_open;
-
-	if (oldest < candidate->xmax)
-		return false;
-	foreach(is_open, open)
-	{
-		if (strncmp((char *) lfirst(is_open), "-1/", 3) == 0)
-			return false;
-	}
-	if (candidate->started != (int64) PgStartTime)
-		return true;
-	foreach(was_open, candidate->open)
-	{
-		foreach(is_open, open)
-		{
-			if (strcmp((char *) lfirst(was_open), (char *) lfirst(is_open)) == 0)
-				return false;
-		}
-	}
-	return true;
-}
-
 /* First two steps of three, each with a snapshot of its own. */
 static void
 incremental_before(Run *run)
 {
 	MemoryContext oldcontext;
 	RunTable   *table;
-	List	   *bound;
-	List	   *open;
-	Snapshot	snapshot;
+	Candidate  *last = NULL;
 
 	next_candidate = NULL;
 	settled = false;
@@ -556,63 +298,12 @@ incremental_before(Run *run)
 		return;
 	incremental_prepare(run);
 	table = linitial(run->tables);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	bound = read_bound(table, make_keyset(table, run->order->cursor_columns));
-	PopActiveSnapshot();
-	open = open_transactions();
-	snapshot = GetTransactionSnapshot();
-
 	if (table->state && table->state->position)
-	{
-		Candidate  *last = position_from_utf8(table->state->position)->candidate;
-
-		settled = last && is_settled(last, open, rowversion_oldest(snapshot));
-	}
-	if (bound)
-	{
-		oldcontext = MemoryContextSwitchTo(run->context);
-		next_candidate = palloc0(sizeof(Candidate));
-		next_candidate->bound = copy_texts(bound);
-		next_candidate->open = copy_texts(open);
-		next_candidate->xmin = rowversion_oldest(snapshot);
-		next_candidate->xmax = rowversion_next(snapshot);
-		next_candidate->started = (int64) PgStartTime;
-		MemoryContextSwitchTo(oldcontext);
-	}
+		last = position_from_utf8(table->state->position)->candidate;
+	oldcontext = MemoryContextSwitchTo(run->context);
+	next_candidate = cursor_take_candidate(table, run->order->cursor_columns, last, &settled);
+	MemoryContextSwitchTo(oldcontext);
 	run_forget_tables(run);
-}
-
-/* Where a run begins: the stable bound, or behind it by the lookback. */
-static List *
-lower_bound(const Keyset *keyset, const Position *position, const SyncOptions *options)
-{
-	if (position->stable == NIL || options->lookback[0] == '\0')
-		return position->stable;
-	return query_texts(psprintf("SELECT (CAST(%s AS %s) - %s)::pg_catalog.text",
-								quote_literal_cstr((char *) linitial(position->stable)),
-								(char *) linitial(keyset->types),
-								keyset->time ?
-								psprintf("%s::pg_catalog.interval", quote_literal_cstr(options->lookback)) :
-								quote_literal_cstr(options->lookback)));
-}
-
-/*
- * Where a cursor does not tell all rows apart, a row may come that ties with
- * the bound and has a smaller key: the key has no share in a bound, and all
- * ties are read again.  So they are if the bound is less than a whole cursor.
- */
-static char *
-from_bound(const Keyset *keyset, List *bound)
-{
-	int			n = Min(keyset->ncursor, list_length(bound));
-
-	if (bound == NIL)
-		return has_cursor(keyset);
-	if (n == list_length(keyset->columns))
-		return behind(keyset, bound);
-	return psprintf("%s AND %s", has_cursor(keyset),
-					sync_keyset_condition(list_copy_head(keyset->columns, n), ">=",
-										  list_copy_head(bound_literals(keyset, bound), n)));
 }
 
 /*
@@ -630,37 +321,8 @@ since_candidate(const IncrementalScan *scan, const Candidate *candidate)
 		!rowversion_supported(scan->table->source->relid, &why) ||
 		candidate->xmin > next || next - candidate->xmin > ROWVERSION_MAX_AGE)
 		return NULL;
-	return psprintf("(%s OR %s)", behind(scan->keyset, candidate->bound),
+	return psprintf("(%s OR %s)", cursor_behind(scan->keyset, candidate->bound),
 					rowversion_condition("xmin", candidate->xmin, next));
-}
-
-/* Who keeps the candidate from becoming stable. */
-static void
-note_open_writers(Run *run, const Candidate *candidate)
-{
-	List	   *pids = query_texts(psprintf("SELECT pg_catalog.string_agg(pid::pg_catalog.text, ', ' ORDER BY pid) "
-											"FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'virtualxid' "
-											"AND virtualxid OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(%s, ','))",
-											quote_literal_cstr(joined(candidate->open, ""))));
-
-	sync_note(run, "rows above the stable bound are read again by the next run: who might commit below it is still at work%s%s",
-			  pids ? ", process " : "", pids ? (char *) linitial(pids) : "");
-}
-
-static bool
-same_bound(List *a, List *b)
-{
-	ListCell   *x;
-	ListCell   *y;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(x, a, y, b)
-	{
-		if (strcmp((char *) lfirst(x), (char *) lfirst(y)) != 0)
-			return false;
-	}
-	return true;
 }
 
 /* Ships what the cursor shows; batches commit how far they have come. */
@@ -670,7 +332,7 @@ ship_behind(IncrementalScan *scan, List *from, bool resumed)
 	const Mapping *mapping = scan->table->mapping;
 	Keyset	   *keyset = scan->keyset;
 	/* a run goes on behind the very row that it has reached */
-	char	   *condition = resumed ? behind(keyset, from) : from_bound(keyset, from);
+	char	   *condition = resumed ? cursor_behind(keyset, from) : cursor_from(keyset, from);
 	char	   *since = since_candidate(scan, scan->position->candidate);
 	int		   *columns = palloc(list_length(keyset->numbers) * sizeof(int));
 	Source	   *source;
@@ -679,7 +341,7 @@ ship_behind(IncrementalScan *scan, List *from, bool resumed)
 	if (since)
 		condition = psprintf("%s AND %s", condition, since);
 	source = prepare_shipping(scan->table,
-							  mapping_select(mapping, condition, joined(keyset->columns, "")));
+							  mapping_select(mapping, condition, cursor_order(keyset)));
 	if (from && source_reads_all(source))
 		sync_note(scan->run, "no index serves the cursor: the run read or sorted the whole table");
 	foreach(lc, keyset->numbers)
@@ -760,7 +422,7 @@ follow_cursor(IncrementalScan *scan)
 	if (resumed)
 		sync_note(run, "a run that was broken off went on");
 	ship_behind(scan, resumed ? position->reached :
-				lower_bound(scan->keyset, position, &run->order->options), resumed);
+				cursor_lower_bound(scan->keyset, position, &run->order->options), resumed);
 	ship_without_cursor(scan);
 	retry_rejects(scan);
 	sync_end_table(run, table, false);
@@ -775,14 +437,14 @@ follow_cursor(IncrementalScan *scan)
 	if (!resumed && (settled || candidate == NULL))
 		position->candidate = next_candidate;
 	else if (!settled && candidate)
-		note_open_writers(run, candidate);
+		cursor_note_open_writers(run, candidate);
 
 	/* where nothing has come there is nothing to write */
 	if (resumed || table->counts.rejected > 0 ||
 		table->counts.inserted + table->counts.updated > 0 ||
-		!same_bound(before.stable, position->stable) ||
+		!cursor_same_bound(before.stable, position->stable) ||
 		(candidate == NULL) != (position->candidate == NULL) ||
-		(candidate && !same_bound(candidate->bound, position->candidate->bound)))
+		(candidate && !cursor_same_bound(candidate->bound, position->candidate->bound)))
 		sync_set_position(run, table, position);
 }
 
@@ -791,7 +453,7 @@ scan_cursor(IncrementalScan *scan)
 {
 	const char *reason = sync_position_lost(scan->run, scan->table, scan->position, basis);
 
-	scan->keyset = make_keyset(scan->table, scan->run->order->cursor_columns);
+	scan->keyset = cursor_keyset(scan->table, scan->run->order->cursor_columns);
 	if (sync_begin_table(scan->run, scan->table, APPLY_SYNC) && reason == NULL)
 		reason = "the target lacked columns of the source";
 	if (reason)
@@ -832,9 +494,12 @@ prepare_versions(Run *run, RunTable *table)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("mode \"incremental\" does not go with this %s",
-						run->order->mapping ? "filter or mapping" : "filter"),
+						run->order->mapping ? "mapping" : "filter"),
+				 run->order->mapping ?
+				 errdetail("What it, or the filter, makes of a row depends on more than the row itself, so rows change without being written.") :
 				 errdetail("What it lets through depends on more than the row itself, so rows come and go without being written."),
-				 errhint("Use mode \"merge\", which compares all rows, or a filter of immutable functions over the row.")));
+				 errhint("Use mode \"merge\", which compares all rows, or a %s of immutable functions over the row.",
+						 run->order->mapping ? "mapping" : "filter")));
 
 	/* what the last run's rows went through has to be the same */
 	oldcontext = MemoryContextSwitchTo(run->context);
@@ -847,11 +512,10 @@ prepare_versions(Run *run, RunTable *table)
 static void
 prepare_cursor(Run *run, const RunTable *table)
 {
-	Keyset	   *keyset = make_keyset(table, run->order->cursor_columns);
+	Keyset	   *keyset = cursor_keyset(table, run->order->cursor_columns);
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
 
-	basis = psprintf("cursor %u (%s) %d %s", table->source->relid,
-					 joined(keyset->columns, ""), keyset->ncursor, joined(keyset->types, ""));
+	basis = cursor_basis(keyset, table->source->relid);
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -863,6 +527,13 @@ incremental_prepare(Run *run)
 	mode_full.prepare(run);
 	sync_end_prepare(run);
 	table = linitial(run->tables);
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"incremental\" needs a target table that has the key of %s",
+						table->source->description),
+				 errdetail("The mapping has none, so that nothing says which rows of its tables are still referred to."),
+				 errhint("Use mode \"merge\" or \"full\", or map the source's key.")));
 	if (run->order->cursor_columns == NIL)
 		prepare_versions(run, table);
 	else
@@ -893,7 +564,7 @@ incremental_scan(Run *run)
 	memset(&scan, 0, sizeof(scan));
 	scan.run = run;
 	scan.table = linitial(run->tables);
-	if (!sync_can_go_on(run, scan.table))
+	if (!sync_can_go_on(run))
 	{
 		load(run, scan.table);
 		return;

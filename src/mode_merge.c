@@ -267,10 +267,12 @@ begin_sum(MergeScan *scan)
 static bool
 end_sum(MergeScan *scan)
 {
+	/* a few rows less are not worth a batch that is cut short */
+	bool		worth = (int64) scan->sums->current.rows >= scan->mark.nrows / 4;
 	bool		same = rangesum_end(scan->sums);
 	KeptKey		last = scan->last;
 
-	if (!same || !batch_go_back(scan->batch, &scan->mark))
+	if (!same || !worth || !batch_go_back(scan->batch, &scan->mark))
 		return false;
 	if (scan->batch->nrows > 0)
 	{
@@ -285,6 +287,12 @@ end_sum(MergeScan *scan)
 		scan->after.values = scan->after_key.values;
 	}
 	return true;
+}
+
+static long
+before_fetch(void *arg)
+{
+	return batch_before_fetch(((MergeScan *) arg)->batch);
 }
 
 static bool
@@ -391,7 +399,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 					  describe_range, scan);
 	if (scan->sums)
 		begin_sum(scan);
-	(void) source_scan(scan->source, &scan->run->order->options, batch_before_fetch,
+	(void) source_scan(scan->source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
 	run_count_oddities(scan->run, scan->source);
@@ -403,6 +411,9 @@ can_resume(const RunTable *table, const Position *position)
 	const TargetTable *target = table->mapping->table;
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
+		return false;
+	/* what other tables hold is known at the end of one pass */
+	if (target->dimensions != NIL)
 		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
@@ -442,11 +453,15 @@ merge_table(Run *run, RunTable *table, Position *position)
 	{
 		RangeTracker sums;
 
-		/* a row that was left out may have its place today */
-		if (scan.ranges && target->apply == APPLY_SYNC && !table->has_rejects)
+		/*
+		 * What rows refer to is known by all of them only, and a row that was
+		 * left out may have its place today.
+		 */
+		if (scan.ranges && target->apply == APPLY_SYNC &&
+			table->mapping->dimensions == NIL && !table->has_rejects)
 		{
 			rangesum_begin(&sums, table->sums, table->sums_len,
-						   source_estimate(table->source));
+						   source_estimate(table->source), target->fingerprint);
 			scan.sums = &sums;
 		}
 		merge_keys(&scan, &open, &open);
@@ -489,7 +504,7 @@ merge_scan(Run *run)
 	Position   *position;
 	bool		altered;
 
-	if (!sync_can_go_on(run, table))
+	if (!sync_can_go_on(run) || table->mapping->table->rowless)
 	{
 		mode_full.scan(run);
 		return;
@@ -520,6 +535,12 @@ compare(Run *run, ApplyKind apply)
 {
 	RunTable   *table = linitial(run->tables);
 
+	if (table->mapping->table->rowless)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a mapping none of whose tables has the rows of %s cannot be verified",
+						table->source->description),
+				 errhint("Every run of the job makes its tables anew.")));
 	/* one that is still to be adopted names no source */
 	if (table->state == NULL || table->state->source[0] == '\0')
 		ereport(ERROR,

@@ -29,7 +29,8 @@ typedef enum OptionKind
 	OPTION_PAGE_SIZE,
 	OPTION_MODE,				/* permission bits, octal text */
 	OPTION_DURATION,			/* stored in ms */
-	OPTION_SCALAR				/* text or number, kept as text */
+	OPTION_SCALAR,				/* text or number, kept as text */
+	OPTION_LIST					/* an array of names */
 } OptionKind;
 
 typedef struct OptionSpec
@@ -49,6 +50,7 @@ static const OptionSpec option_specs[] = {
 	{"existing_table", OPTION_ENUM, FIELD(existing_table), {"own", "adopt", NULL}},
 	{"file_mode", OPTION_MODE, FIELD(file_mode), {NULL}},
 	{"foreign_keys", OPTION_BOOL, FIELD(foreign_keys), {NULL}},
+	{"fts", OPTION_LIST, FIELD(fts), {NULL}},
 	{"indexes", OPTION_BOOL, FIELD(indexes), {NULL}},
 	{"journal_mode", OPTION_ENUM, FIELD(journal_mode), {"delete", "wal", NULL}},
 	{"lookback", OPTION_SCALAR, FIELD(lookback), {NULL}},
@@ -146,6 +148,9 @@ wrong_value(const OptionSpec *spec, const JsonbValue *value)
 		case OPTION_SCALAR:
 			appendStringInfo(&valid, "text of 1 to %d bytes, numbers", OPTION_TEXT - 1);
 			break;
+		case OPTION_LIST:
+			appendStringInfo(&valid, "an array of names, of %d bytes together at most", OPTION_NAMES - 1);
+			break;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -191,6 +196,49 @@ duration_ms(const JsonbValue *value)
 			return interval->day * (USECS_PER_DAY / 1000) + interval->time / 1000;
 	}
 	return -1;
+}
+
+/* Each name with the byte 0x01 behind it, which no name has. */
+#define NAME_END	'\1'
+
+/* False if it is no array of names, or if they are too long. */
+static bool
+join_names(const JsonbValue *value, char *to)
+{
+	JsonbIterator *it;
+	JsonbValue	element;
+	JsonbIteratorToken token;
+	StringInfoData names;
+
+	if (value->type != jbvBinary)
+		return false;
+	initStringInfo(&names);
+	it = JsonbIteratorInit(value->val.binary.data);
+	if (JsonbIteratorNext(&it, &element, true) != WJB_BEGIN_ARRAY)
+		return false;
+	while ((token = JsonbIteratorNext(&it, &element, true)) == WJB_ELEM)
+	{
+		if (element.type != jbvString || element.val.string.len == 0 ||
+			memchr(element.val.string.val, NAME_END, element.val.string.len))
+			return false;
+		appendBinaryStringInfo(&names, element.val.string.val, element.val.string.len);
+		appendStringInfoChar(&names, NAME_END);
+	}
+	if (names.len == 0 || names.len >= OPTION_NAMES)
+		return false;
+	strcpy(to, names.data);
+	return true;
+}
+
+List *
+options_names(const char *value)
+{
+	List	   *names = NIL;
+	const char *end;
+
+	for (; (end = strchr(value, NAME_END)) != NULL; value = end + 1)
+		names = lappend(names, pnstrdup(value, end - value));
+	return names;
 }
 
 static void
@@ -264,6 +312,11 @@ set_option(SyncOptions *options, const OptionSpec *spec, const JsonbValue *value
 					wrong_value(spec, value);
 				strcpy((char *) field, text);
 			}
+			break;
+
+		case OPTION_LIST:
+			if (!join_names(value, (char *) field))
+				wrong_value(spec, value);
 			break;
 	}
 }

@@ -8,6 +8,7 @@
 #ifndef LFSYNC_OPTIONS_H
 #define LFSYNC_OPTIONS_H
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 typedef enum TimestampFormat
@@ -82,6 +83,7 @@ typedef enum RowErrorKind
 } RowErrorKind;
 
 #define OPTION_TEXT		128		/* bytes, with the terminator */
+#define OPTION_NAMES	1024
 
 /* No pointers: a run's options travel between processes by memcpy. */
 typedef struct SyncOptions
@@ -94,6 +96,7 @@ typedef struct SyncOptions
 	bool		strict;			/* STRICT tables */
 
 	/* structure */
+	char		fts[OPTION_NAMES];	/* columns, see options_names() */
 	bool		indexes;
 	bool		foreign_keys;
 	int			page_size;		/* bytes */
@@ -121,6 +124,9 @@ typedef struct SyncOptions
  * wrong value is an error (22023) that lists the valid ones.
  */
 extern void options_parse(Jsonb *json, SyncOptions *options);
+
+/* The names that an option for several has, as a list of char *. */
+extern List *options_names(const char *value);
 
 /* The same as long as rows become the same values. */
 extern char *options_fingerprint(const SyncOptions *options, const char *filter);

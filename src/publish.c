@@ -81,9 +81,24 @@ remove_with_side_files(int dirfd, const char *name)
 	return unlinkat(dirfd, name, 0) == 0;
 }
 
+/*
+ * SQLite sorts in files that it removes as soon as they are open.  One that is
+ * there and empty was left between the two by a process that was killed; if it
+ * is somebody's who is about to remove it, it may as well go now.
+ */
+static bool
+is_sort_file(int dirfd, const char *name)
+{
+	struct stat st;
+
+	return strncmp(name, "etilqs_", 7) == 0 &&
+		fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		S_ISREG(st.st_mode) && st.st_size == 0 && st.st_uid == geteuid();
+}
+
 /* Removes what killed runs have left; failures are for the log only. */
-static void
-remove_orphans(const TargetPath *target)
+void
+newfile_remove_orphans(const TargetPath *target)
 {
 	char		prefix[NAME_MAX + 32];
 	int			fd = openat(target->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -103,6 +118,8 @@ remove_orphans(const TargetPath *target)
 	{
 		int			orphan;
 
+		if (is_sort_file(target->dirfd, entry->d_name))
+			(void) unlinkat(target->dirfd, entry->d_name, 0);
 		if (!is_temp_name(entry->d_name, prefix))
 			continue;
 		orphan = openat(target->dirfd, entry->d_name,
@@ -135,7 +152,6 @@ newfile_create(const TargetPath *target, uint32 page_size)
 				 errmsg("could not reserve a file descriptor for \"%s\"",
 						target->path),
 				 errhint("Raise max_files_per_process.")));
-	remove_orphans(target);
 
 	file->page_size = page_size;
 	temp_prefix(target, prefix, sizeof(prefix));

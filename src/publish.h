@@ -19,10 +19,10 @@ typedef struct NewFile
 	char		path[MAXPGPATH];
 } NewFile;
 
-/*
- * Creates the temporary file beside the target, and removes what killed runs
- * have left there for this target.
- */
+/* Removes what killed runs have left beside the target; raises nothing. */
+extern void newfile_remove_orphans(const TargetPath *target);
+
+/* Creates the temporary file beside the target. */
 extern NewFile *newfile_create(const TargetPath *target, uint32 page_size);
 
 /* Writes pages at their place; first_page counts from 1. */

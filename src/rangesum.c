@@ -55,9 +55,12 @@ append(RangeSums *sums, const RangeSum *sum)
 }
 
 void
-rangesum_begin(RangeTracker *tracker, const void *known, Size len, double rows)
+rangesum_begin(RangeTracker *tracker, const void *known, Size len, double rows,
+			   const char *structure)
 {
 	memset(tracker, 0, sizeof(*tracker));
+	tracker->seed = hash_bytes_extended((const unsigned char *) structure,
+										(int) strlen(structure), 0);
 	tracker->found.context = CurrentMemoryContext;
 	/* powers of two, so that a table may grow for long before all is new */
 	tracker->found.modulus = FEWEST_ROWS;
@@ -80,7 +83,7 @@ bool
 rangesum_add(RangeTracker *tracker, const ImageValue *row, int ncolumns,
 			 const int *keys, int nkeys)
 {
-	uint64		key = 0;
+	uint64		key = tracker->seed;
 	uint64		all;
 
 	for (int i = 0; i < nkeys; i++)

@@ -40,14 +40,16 @@ typedef struct RangeTracker
 	RangeSums	known;
 	int			at;				/* in known: none behind it has been met */
 	RangeSum	current;
+	uint64		seed;
 } RangeTracker;
 
 /*
  * known: what rangesum_format() made, NULL if there is nothing to trust.  rows:
- * how many there may be, which bounds the number of ranges.
+ * how many there may be, which bounds the number of ranges.  structure: what
+ * the values of a row are, since under other names they belong elsewhere.
  */
 extern void rangesum_begin(RangeTracker *tracker, const void *known, Size len,
-						   double rows);
+						   double rows, const char *structure);
 
 /* Adds a row; true if its range ends with it. */
 extern bool rangesum_add(RangeTracker *tracker, const ImageValue *row, int ncolumns,

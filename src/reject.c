@@ -81,6 +81,9 @@ leave_out(RunTable *table, const ValueError *error, int column,
 	reject->again = again;
 	reject->sqlerrcode = error->sqlerrcode;
 	reject->message = to_utf8(error->message);
+	/* where no table has the source's rows, one of its others has the rejects */
+	if (target->rowless)
+		target = linitial(target->dimensions);
 	if (target->apply == APPLY_FILL)
 		target->rejects = lappend(target->rejects, reject);
 	else
@@ -133,7 +136,7 @@ reject_forget(RunTable *table)
 {
 	table->run->counts.rows_read -= table->nrejected;
 	table->nrejected = 0;
-	table->mapping->table->rejects = NIL;
+	table->mapping->table->rejects = NIL;	/* never rowless: it has pages */
 }
 
 List *

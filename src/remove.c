@@ -88,12 +88,12 @@ find_other(const RemoveRequest *request, int64 *own)
 
 		*own = target_query_int(db, psprintf("SELECT count(*) FROM _lfsync_state WHERE %s", ours),
 								"reading _lfsync_state", 0);
-		other = target_query_text(db, psprintf("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view', 'trigger') "
+		other = target_query_text(db, psprintf("SELECT name FROM sqlite_schema AS object WHERE type IN ('table', 'view', 'trigger') "
 											   "AND name NOT LIKE 'sqlite\\_%%' ESCAPE '\\' "
 											   "AND name NOT LIKE '\\_lfsync\\_%%' ESCAPE '\\' "
-											   "AND name COLLATE NOCASE NOT IN (SELECT table_name FROM _lfsync_state WHERE %s) "
+											   "AND name COLLATE NOCASE NOT IN (SELECT table_name FROM _lfsync_state WHERE %s) AND %s "
 											   "UNION ALL SELECT table_name FROM _lfsync_state WHERE NOT (%s)",
-											   ours, ours),
+											   ours, target_not_ours_condition, ours),
 								  "reading its schema");
 		sqlite3_free(ours);
 	}

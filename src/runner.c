@@ -221,6 +221,13 @@ pin_settings(const SyncOrder *order)
 	CommitTransactionCommand();
 }
 
+void
+run_use_images(Run *run)
+{
+	if (run->channel->enlarged == NULL)
+		channel_enlarge(run->channel, IMAGE_BUFFERS, (Size) lfsync_batch_bytes * 1024);
+}
+
 /* The writer looks at the target and says how it is to be written. */
 static void
 open_target(Run *run)
@@ -229,7 +236,6 @@ open_target(Run *run)
 	OpenReply	reply;
 	StringInfoData message;
 	const SyncOptions *options = &run->order->options;
-	Size		batch_size = (Size) lfsync_batch_bytes * 1024;
 	ListCell   *lc;
 
 	StartTransactionCommand();
@@ -249,7 +255,7 @@ open_target(Run *run)
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
 
 	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
-								  batch_size / PAGE_BUFFER_PART);
+								  (Size) lfsync_batch_bytes * 1024 / PAGE_BUFFER_PART);
 	channel_begin(run->channel, MESSAGE_OPEN);
 	message_put_open(&run->channel->message, &request);
 	channel_send(run->channel);
@@ -260,7 +266,7 @@ open_target(Run *run)
 	run->order->in_place = reply.disposition == DISPOSITION_IN_PLACE ||
 		order_goes_on(run->order);
 	if (run->disposition == DISPOSITION_IN_PLACE)
-		channel_enlarge(run->channel, IMAGE_BUFFERS, batch_size);
+		run_use_images(run);
 
 	StartTransactionCommand();
 	foreach(lc, reply.owners)
@@ -397,7 +403,8 @@ add_counts(Run *run)
 		run->counts.rows_inserted += table->counts.inserted;
 		run->counts.rows_updated += table->counts.updated;
 		run->counts.rows_deleted += table->counts.deleted;
-		run->position_to = table->mapping->table->position;
+		if (table->source)
+			run->position_to = table->mapping->table->position;
 	}
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
 }
@@ -462,6 +469,25 @@ read_source(Run *run, const SyncMode *mode)
 	MemoryContextSwitchTo(run->context);
 }
 
+/* What the writer has found that SQLite refuses of a table that was filled. */
+static void
+count_refused(Run *run, const TargetTable *target, int refused)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+
+		if (table->mapping->table != target)
+			continue;
+		table->counts.inserted -= refused;
+		table->counts.rejected += refused;
+	}
+	run->counts.rows_inserted -= refused;
+	run->counts.rows_rejected += refused;
+}
+
 /* From here on the file is there: nothing may call the run a failure. */
 static void
 accept_target(Run *run, StringInfo message)
@@ -471,15 +497,8 @@ accept_target(Run *run, StringInfo message)
 	ListCell   *refused;
 
 	message_get_done(message, &reply);
-	forboth(lc, run->tables, refused, reply.refused)
-	{
-		TableCounts *counts = &((RunTable *) lfirst(lc))->counts;
-
-		counts->inserted -= lfirst_int(refused);
-		counts->rejected += lfirst_int(refused);
-		run->counts.rows_inserted -= lfirst_int(refused);
-		run->counts.rows_rejected += lfirst_int(refused);
-	}
+	forboth(lc, run->finish.tables, refused, reply.refused)
+		count_refused(run, (TargetTable *) lfirst(lc), lfirst_int(refused));
 	run->counts.bytes_written = reply.bytes_written;
 	run->counts.write_us = reply.write_us;
 	run->writer_notes = reply.notes;
@@ -558,6 +577,12 @@ tables_json(Run *run)
 		int64		rows_read = table->mapping->table->apply == APPLY_FILL ?
 			counts->inserted + counts->rejected : run->counts.rows_read;
 
+		if (table->mapping->table->rowless)
+			continue;
+		/* as many as the source would make, whatever it has read for them */
+		if (compared && table->source == NULL)
+			rows_read = table->mapping->table->apply == APPLY_SYNC ? counts->rows :
+				counts->rows + counts->inserted - counts->deleted;
 		appendStringInfoString(&json, json.len ? ", " : "{");
 		escape_json(&json, slot_text(table->mapping->table->name));
 		if (compared)

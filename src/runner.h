@@ -17,7 +17,8 @@
 typedef struct RunTable
 {
 	struct Run *run;
-	Source	   *source;			/* in rowid order */
+	Source	   *source;			/* in rowid order; NULL: rows come with those of
+								 * the table before it that has one */
 	Source	   *heap_source;	/* in the table's own order, or NULL */
 	Mapping    *mapping;
 	const TargetState *state;	/* of the table in the file, or NULL */
@@ -80,6 +81,9 @@ extern const SyncMode mode_repair;
 /* Registers a runner for a claimed slot; false if no worker is free. */
 extern bool runner_start(const SlotHandle *handle,
 						 BackgroundWorkerHandle **worker);
+
+/* Rows are about to travel as images, in buffers that have room for a batch. */
+extern void run_use_images(Run *run);
 
 /* What the type policy has changed in a source that was read. */
 extern void run_count_oddities(Run *run, const Source *source);

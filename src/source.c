@@ -180,14 +180,52 @@ source_conditions(const Source *source)
 /* Below this nobody would miss an index. */
 #define SMALL_TABLE		10000	/* rows */
 
+static double
+rows_of_relation(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	double		rows;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	rows = ((Form_pg_class) GETSTRUCT(tuple))->reltuples;
+	ReleaseSysCache(tuple);
+	return rows;
+}
+
+static bool reads_all(const PlannedStmt *stmt, const Plan *plan);
+
 static bool
-reads_all(const Plan *plan)
+any_reads_all(const PlannedStmt *stmt, const List *plans)
+{
+	ListCell   *lc;
+
+	foreach(lc, plans)
+	{
+		if (reads_all(stmt, (const Plan *) lfirst(lc)))
+			return true;
+	}
+	return false;
+}
+
+/* What counts is what a scan reads, not what it lets through. */
+static bool
+reads_all(const PlannedStmt *stmt, const Plan *plan)
 {
 	if (plan == NULL)
 		return false;
-	if ((IsA(plan, Sort) || IsA(plan, SeqScan)) && plan->plan_rows > SMALL_TABLE)
+	if (IsA(plan, Sort) && plan->plan_rows > SMALL_TABLE)
 		return true;
-	return reads_all(plan->lefttree) || reads_all(plan->righttree);
+	if (IsA(plan, SeqScan))
+		return rows_of_relation(list_nth_node(RangeTblEntry, stmt->rtable,
+											  ((const Scan *) plan)->scanrelid - 1)->relid) > SMALL_TABLE;
+	if (IsA(plan, Append))
+		return any_reads_all(stmt, ((const Append *) plan)->appendplans);
+	if (IsA(plan, MergeAppend))
+		return any_reads_all(stmt, ((const MergeAppend *) plan)->mergeplans);
+	if (IsA(plan, SubqueryScan))
+		return reads_all(stmt, ((const SubqueryScan *) plan)->subplan);
+	return reads_all(stmt, plan->lefttree) || reads_all(stmt, plan->righttree);
 }
 
 bool
@@ -198,7 +236,9 @@ source_reads_all(Source *source)
 
 	if (plan != NULL)
 	{
-		all = reads_all(linitial_node(PlannedStmt, plan->stmt_list)->planTree);
+		PlannedStmt *stmt = linitial_node(PlannedStmt, plan->stmt_list);
+
+		all = reads_all(stmt, stmt->planTree);
 		/* a plan that is not saved has no resource owner */
 		ReleaseCachedPlan(plan, NULL);
 	}

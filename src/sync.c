@@ -64,21 +64,38 @@ sync_check_owner(const Run *run, const TargetState *state)
 }
 
 bool
-sync_can_go_on(Run *run, const RunTable *table)
+sync_can_go_on(Run *run)
 {
-	const TargetState *state = table->state;
+	ListCell   *lc;
 
-	if (run->disposition == DISPOSITION_BUILD || run->order->reset || state == NULL ||
-		strcmp(state->mode, "full") == 0)
+	/* a dimension without the rows that refer to it is no use, and vice versa */
+	if (run->disposition == DISPOSITION_BUILD || run->order->reset)
 		return false;
-	sync_check_owner(run, state);
-	if (!sync_same_text(state->source, table->mapping->table->source))
+	foreach(lc, run->tables)
 	{
-		sync_note(run, "table %s had another source (%s): it is loaded anew",
-				  slot_text(state->table_name), slot_text(state->source));
-		return false;
+		const RunTable *table = (RunTable *) lfirst(lc);
+		const TargetState *state = table->state;
+
+		if (table->mapping->table->rowless)
+			continue;
+		if (state == NULL || strcmp(state->mode, "full") == 0)
+			return false;
+		sync_check_owner(run, state);
+		if (!sync_same_text(state->source, table->mapping->table->source))
+		{
+			sync_note(run, "table %s had another source (%s): it is loaded anew",
+					  slot_text(state->table_name), slot_text(state->source));
+			return false;
+		}
 	}
 	return true;
+}
+
+static void
+set_apply(TargetTable *table, ApplyKind apply)
+{
+	table->apply = apply;
+	table->rows = -1;
 }
 
 bool
@@ -87,9 +104,11 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	StringInfoData message;
 	TableReply	reply;
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	ListCell   *lc;
 
-	table->mapping->table->apply = apply;
-	table->mapping->table->rows = -1;
+	set_apply(table->mapping->table, apply);
+	foreach(lc, table->mapping->table->dimensions)
+		set_apply((TargetTable *) lfirst(lc), apply);
 	channel_begin(run->channel, MESSAGE_TABLE);
 	message_put_table(&run->channel->message, table->mapping->table);
 	channel_send(run->channel);
@@ -135,7 +154,8 @@ sync_end_prepare(Run *run)
 
 		if (table->source == NULL)
 			continue;			/* what its rows become is said elsewhere */
-		sync_require_key(table, run->order->mode);
+		if (!target->rowless)
+			sync_require_key(table, run->order->mode);
 		target->fingerprint = psprintf("%s-%s", target->fingerprint,
 									   options_fingerprint(&run->order->options,
 														   run->order->filter));
@@ -147,13 +167,26 @@ void
 sync_end_table(Run *run, RunTable *table, bool complete)
 {
 	StringInfoData message;
-	TableCounts *counts = &table->counts;
+	TableCounts counts;
+	ListCell   *lc;
 
 	channel_begin(run->channel, MESSAGE_COUNT);
 	message_put_int(&run->channel->message, complete);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_COUNTED, &message);
-	message_get_bytes(&message, counts, sizeof(*counts));
+	message_get_bytes(&message, &counts, sizeof(counts));
+	if (table->mapping->table->apply != APPLY_FILL)
+		table->counts = counts;
+	foreach(lc, run->tables)
+	{
+		RunTable   *dimension = (RunTable *) lfirst(lc);
+
+		if (dimension->source)
+			continue;
+		message_get_bytes(&message, &dimension->counts, sizeof(counts));
+		if (dimension->mapping->table->apply == APPLY_FILL)
+			dimension->mapping->table->rows = dimension->counts.rows;
+	}
 }
 
 void

@@ -17,9 +17,9 @@ extern void sync_check_owner(const Run *run, const TargetState *state);
 
 /*
  * Does the target hold what an earlier run of a mode that goes on has left, of
- * this source?  If not the table is loaded anew.  Checks the owner.
+ * this source?  If not the tables are loaded anew.  Checks the owner.
  */
-extern bool sync_can_go_on(Run *run, const RunTable *table);
+extern bool sync_can_go_on(Run *run);
 
 /*
  * Batches that follow are for this table.  True if the target has columns now
@@ -28,8 +28,8 @@ extern bool sync_can_go_on(Run *run, const RunTable *table);
 extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 
 /*
- * What the table has come to.  If it has seen the source's rows completely, what
- * earlier runs left out is known anew.
+ * What the table and its dimensions have come to.  If that was all of the source,
+ * what earlier runs left out is known anew.
  */
 extern void sync_end_table(Run *run, RunTable *table, bool complete);
 

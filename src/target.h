@@ -161,17 +161,20 @@ extern bool target_is_refusal(int rc);
 /* What the rowid goes by: a column may have taken its name. */
 extern const char *target_rowid(const TargetTable *table);
 
-/* Makes a reject of a row of "from", a name as it stands in SQL. */
+/*
+ * Makes a reject of a row, which is something to select from with its rowid as
+ * parameter ?1.
+ */
 extern Reject *target_reject_row(sqlite3 *db, const TargetTable *table,
-								 const char *from, sqlite3_int64 rowid,
+								 const char *row, sqlite3_int64 rowid,
 								 int rc, const char *message);
 
 /*
- * Inserts the rows of "from" into a table that is filled, but for those that are
- * refused: they are kept until the table takes them into its rejects.
+ * Inserts the rows of an image into a table that is filled, but for those that
+ * are refused: they are kept until the table takes them into its rejects.
  */
 extern void target_insert_each(sqlite3 *db, const TargetTable *table,
-							   const char *into, const char *from);
+							   const char *into);
 extern void target_keep_refused(const char *table_name, Reject *reject);
 extern void target_take_refused(TargetTable *table);
 
@@ -239,6 +242,13 @@ typedef struct LateRows
 extern List *target_complete(const char *path, const SyncOptions *options,
 							 const FinishRequest *request, List *late);
 
+/* The same for one that was filled by SQL; closes it. */
+extern List *target_complete_filled(sqlite3 *db, const SyncOptions *options,
+									const FinishRequest *request);
+
+/* Settings for a file that a run which fails throws away. */
+extern void target_prepare_unseen(sqlite3 *db, const SyncOptions *options);
+
 /* Copies a finished database over another one in one transaction. */
 extern void target_copy_over(const char *from, const TargetPath *target,
 							 const SyncOptions *options);
@@ -254,6 +264,9 @@ extern void target_copy_over(const char *from, const TargetPath *target,
  * batch, and put in place of the old ones in one transaction.
  */
 extern void target_begin_in_place(sqlite3 *db, const SyncOptions *options);
+
+/* The same in a new file, which target_complete_filled() completes. */
+extern void target_begin_new(sqlite3 *db, const SyncOptions *options);
 
 /* The same for a run that only looks. */
 extern void target_begin_verify(sqlite3 *db);
@@ -272,6 +285,70 @@ extern void target_apply_image(sqlite3 *db, const TargetTable *table,
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
 
+/* The name under which a table is filled. */
+extern char *target_filled_name(const char *name);
+
+/* target_dimensions.c */
+
+/*
+ * Images that follow bring, with the rows of this table, those of the tables
+ * that it refers to.
+ */
+extern void target_begin_dimensions(sqlite3 *db, const TargetTable *rows);
+
+/*
+ * The rows of an image's dimensions go where they belong, before the rows that
+ * refer to them.  "merging": all rows of the source come by.
+ */
+extern void target_apply_dimensions(sqlite3 *db, bool merging);
+
+/*
+ * An image's rows, as something to select from: references are keys.  One of
+ * them, whose rowid is the parameter ?1; and all the rowids.
+ */
+extern char *target_image_rows(const TargetTable *table);
+extern char *target_image_row(const TargetTable *table);
+extern char *target_image_rowids(const TargetTable *table);
+
+/* The first and the last batch of a merge or of a comparison. */
+extern void target_begin_merging(sqlite3 *db);
+extern void target_end_merging(sqlite3 *db);
+
+/* What has become of a dimension, but for one that batches have counted. */
+extern void target_count_dimension(sqlite3 *db, int n, TableCounts *counts);
+
+/* target_extras.c */
+
+/* Of a row "object" of sqlite_schema: it is none of these, and no part of one. */
+extern const char *const target_not_ours_condition;
+
+/*
+ * Makes a table's full-text index and view, and drops an index that is not
+ * wanted any more.  is_new: all its rows are.
+ */
+extern void target_fit_extras(sqlite3 *db, const TargetTable *table, bool is_new);
+
+/*
+ * Rows of a table with a full-text index that are about to change: note their
+ * keys, take those that are there out of the index, change them, and put in
+ * those that are there then.
+ */
+#define TARGET_NOTE_CHANGED	"INSERT OR IGNORE INTO temp.lfsync_changed"
+
+extern void target_begin_fts(sqlite3 *db);
+extern void target_note_changed(sqlite3 *db, const char *select);
+extern void target_unindex_changed(sqlite3 *db, const TargetTable *table);
+extern void target_index_changed(sqlite3 *db, const TargetTable *table);
+extern void target_forget_changed(sqlite3 *db);
+
+/* The same for one row that goes, if it is not noted, and one that has come. */
+extern void target_unindex_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key);
+extern void target_index_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key);
+
+/* A condition: of two rows the indexed columns, behind prefixes, differ. */
+extern char *target_fts_differs(const TargetTable *table, const char *a,
+								const char *b);
+
 /* target_sync.c */
 
 /*
@@ -282,8 +359,11 @@ extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 extern void target_begin_sync(sqlite3 *db, const TargetTable *table,
 							  const SyncOptions *options, TableReply *reply);
 
-/* Applies a batch; image NULL: a range without rows. */
-extern void target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
+/*
+ * Applies a batch; image NULL: a range without rows.  True if there was anything
+ * to write.
+ */
+extern bool target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
 							  int64 nrows, bool keyed, const BatchEnd *end);
 
 /*
@@ -300,10 +380,11 @@ extern void target_reject(StringInfo message);
 extern void target_retried(sqlite3 *db, List *keys);
 
 /*
- * Over all batches of this table so far.  Were they the complete source, so that
- * rejects of earlier runs say nothing any more?
+ * Over all batches of this table so far; its dimensions' counts follow.  Were
+ * they the complete source, so that rejects of earlier runs say nothing any more?
  */
-extern void target_sync_counts(sqlite3 *db, bool complete, TableCounts *counts);
+extern void target_sync_counts(sqlite3 *db, const TargetTable *table,
+							   bool complete, TableCounts *counts);
 
 /* No more batches: gives the statements back. */
 extern void target_end_sync(sqlite3 *db);

@@ -158,10 +158,11 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 
 	/* the first read rolls back a hot journal and notices what is no database */
-	names = target_query_texts(db, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') "
-							   "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-							   "AND name NOT IN ('_lfsync_state', '_lfsync_columns', '_lfsync_ranges', '_lfsync_rejects') "
-							   "AND name NOT LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'",
+	names = target_query_texts(db, psprintf("SELECT name FROM sqlite_schema AS object WHERE type IN ('table', 'view') "
+											"AND name NOT LIKE 'sqlite\\_%%' ESCAPE '\\' "
+											"AND name NOT IN ('_lfsync_state', '_lfsync_columns', '_lfsync_ranges', '_lfsync_rejects') "
+											"AND name NOT LIKE '\\_lfsync\\_new\\_%%' ESCAPE '\\' "
+											"AND %s", target_not_ours_condition),
 							   NULL, "reading its schema");
 	have_state = target_own_table_exists(db, "_lfsync_state", target_state_sql);
 	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);

@@ -4,7 +4,8 @@
  *	  Tables in a file that holds others.
  *
  * They are filled under hidden names, one transaction per batch, and put in the
- * place of the old ones in one transaction at the end.
+ * place of the old ones in one transaction at the end.  A new file that cannot
+ * be built from pages is filled in the same way, but that nobody sees it.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,9 +75,14 @@ drop_hidden(sqlite3 *db)
 	remove_journal(db);
 }
 
-static char *
-hidden_name(const char *name)
+/* Does nobody see the file yet? */
+static bool is_new = false;
+
+char *
+target_filled_name(const char *name)
 {
+	if (is_new)
+		return pstrdup(name);
 	return psprintf("%s%0*x_%s", HIDDEN_PREFIX, HIDDEN_DIGITS, hidden_number, name);
 }
 
@@ -156,14 +162,37 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 }
 
 void
-target_begin_table(sqlite3 *db, const TargetTable *table)
+target_begin_new(sqlite3 *db, const SyncOptions *options)
 {
-	target_begin_write(db);
+	is_new = true;
+	target_run(db, psprintf("PRAGMA page_size = %d", options->page_size), "preparing the file");
+	target_prepare_unseen(db, options);
+	attach_images(db);
+	target_run(db, target_state_sql, "writing lfsync's own tables");
+}
+
+static void
+create_filled(sqlite3 *db, const TargetTable *table)
+{
+	if (table->rowless)
+		return;
 	target_run(db, psprintf("CREATE TABLE main.%s (%s)%s",
-							message_quote_name(hidden_name(table->name)),
+							message_quote_name(target_filled_name(table->name)),
 							table->body, table->strict ? " STRICT" : ""),
 			   "creating a table");
+}
+
+void
+target_begin_table(sqlite3 *db, const TargetTable *table)
+{
+	ListCell   *lc;
+
+	target_begin_write(db);
+	foreach(lc, table->dimensions)
+		create_filled(db, (TargetTable *) lfirst(lc));
+	create_filled(db, table);
 	target_commit(db);
+	target_begin_dimensions(db, table);
 }
 
 void
@@ -187,21 +216,19 @@ target_detach_image(sqlite3 *db)
 		target_error(db, rc, "letting go of a batch");
 }
 
-void
-target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
-				   void *image, sqlite3_int64 size, int64 nrows)
+static void
+insert_rows(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+			int64 nrows)
 {
-	char	   *into = psprintf("main.%s", message_quote_name(hidden_name(table->name)));
-	char	   *from = psprintf("image.%s", message_quote_name(table->name));
-	int			rc;
+	char	   *into = psprintf("main.%s", message_quote_name(target_filled_name(table->name)));
 
-	/* deserialize outside of transactions, one image in each */
-	target_attach_image(db, image, size);
-	target_begin_write(db);
 	/* nothing but these words lets SQLite copy whole records */
-	rc = sqlite3_exec(db, psprintf("INSERT INTO %s SELECT * FROM %s", into, from), NULL, NULL, NULL);
+	int			rc = sqlite3_exec(db, psprintf("INSERT INTO %s SELECT * FROM %s", into,
+											   target_image_rows(table)),
+								  NULL, NULL, NULL);
+
 	if (options->on_row_error == ROW_ERROR_SKIP && target_is_refusal(rc))
-		target_insert_each(db, table, into, from);
+		target_insert_each(db, table, into);
 	else if (rc != SQLITE_OK)
 		target_error(db, rc, "inserting rows");
 	else if (sqlite3_changes64(db) != nrows)
@@ -209,6 +236,18 @@ target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *opt
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
 						(long long) sqlite3_changes64(db))));
+}
+
+void
+target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+				   void *image, sqlite3_int64 size, int64 nrows)
+{
+	/* deserialize outside of transactions, one image in each */
+	target_attach_image(db, image, size);
+	target_begin_write(db);
+	target_apply_dimensions(db, false);
+	if (!table->rowless)
+		insert_rows(db, table, options, nrows);
 	target_commit(db);
 	target_detach_image(db);
 }
@@ -242,14 +281,19 @@ replace_tables(sqlite3 *db, const FinishRequest *request)
 		/* legacy_alter_table is on: views that name the table stay as they are */
 		target_run(db, psprintf("DROP TABLE IF EXISTS main.%s; ALTER TABLE main.%s RENAME TO %s",
 								message_quote_name(table->name),
-								message_quote_name(hidden_name(table->name)),
+								message_quote_name(target_filled_name(table->name)),
 								message_quote_name(table->name)),
 				   "putting the new table in place");
 	}
 	target_write_bookkeeping(db, request);
 	forboth(lc, request->tables, theirs, objects)
-		notes = list_concat(notes, target_restore_objects(db, (TargetTable *) lfirst(lc),
-														  (List *) lfirst(theirs)));
+	{
+		TargetTable *table = (TargetTable *) lfirst(lc);
+
+		notes = list_concat(notes, target_restore_objects(db, table, (List *) lfirst(theirs)));
+		if (table->apply == APPLY_FILL)
+			target_fit_extras(db, table, true);
+	}
 	return notes;
 }
 
@@ -265,7 +309,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 	foreach(lc, request->tables)
 	{
 		TargetTable *table = (TargetTable *) lfirst(lc);
-		char	   *hidden = hidden_name(table->name);
+		char	   *hidden = target_filled_name(table->name);
 
 		work = work || table->apply == APPLY_FILL || table->position != NULL;
 		if (table->apply != APPLY_FILL)

@@ -21,6 +21,15 @@ const char *const target_ranges_sql =
 "CREATE TABLE _lfsync_ranges (table_name TEXT PRIMARY KEY NOT NULL, "
 "change_counter INTEGER NOT NULL, sums BLOB NOT NULL)";
 
+/* SQLite's number for what other connections have committed, at our start. */
+static int64 seen_version;
+
+static int64
+data_version(sqlite3 *db)
+{
+	return target_query_int(db, "PRAGMA main.data_version", "reading the file", 0);
+}
+
 /* Of the last transaction that has committed; false if nobody counts. */
 static bool
 change_counter(sqlite3 *db, uint32 *counter)
@@ -47,6 +56,7 @@ target_read_sums(sqlite3 *db, const char *table_name, Size *len)
 	int			rc;
 
 	*len = 0;
+	seen_version = data_version(db);
 	if (!target_own_table_exists(db, "_lfsync_ranges", target_ranges_sql) ||
 		!change_counter(db, &counter))
 		return NULL;
@@ -76,7 +86,8 @@ target_write_sums(sqlite3 *db, const TargetTable *table)
 	uint32		counter;
 	int			rc;
 
-	if (table->sums == NULL || !change_counter(db, &counter))
+	/* what somebody has written since our start is in no sum */
+	if (table->sums == NULL || data_version(db) != seen_version || !change_counter(db, &counter))
 	{
 		if (!exists)
 			return;

@@ -328,7 +328,7 @@ read_value(sqlite3_stmt *stmt, int column, ImageValue *value)
 }
 
 Reject *
-target_reject_row(sqlite3 *db, const TargetTable *table, const char *from,
+target_reject_row(sqlite3 *db, const TargetTable *table, const char *row,
 				  sqlite3_int64 rowid, int rc, const char *message)
 {
 	static const char what[] = "reading a row that was refused";
@@ -346,7 +346,7 @@ target_reject_row(sqlite3 *db, const TargetTable *table, const char *from,
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%s%s", i ? ", " : "SELECT ",
 						 message_quote_name(table->columns[table->keys[i]].name));
-	appendStringInfo(&sql, " FROM %s NOT INDEXED WHERE %s = ?1", from, target_rowid(table));
+	appendStringInfo(&sql, " FROM %s", row);
 	stmt = target_prepare(db, sql.data, what);
 	sqlite3_bind_int64(stmt, 1, rowid);
 	if (sqlite3_step(stmt) != SQLITE_ROW)
@@ -358,14 +358,12 @@ target_reject_row(sqlite3 *db, const TargetTable *table, const char *from,
 }
 
 void
-target_insert_each(sqlite3 *db, const TargetTable *table, const char *into,
-				   const char *from)
+target_insert_each(sqlite3 *db, const TargetTable *table, const char *into)
 {
 	static const char what[] = "inserting rows one by one";
-	const char *rowid = target_rowid(table);
-	sqlite3_stmt *rows = target_prepare(db, psprintf("SELECT %s FROM %s", rowid, from), what);
-	sqlite3_stmt *one = target_prepare(db, psprintf("INSERT INTO %s SELECT * FROM %s WHERE %s = ?1",
-													into, from, rowid), what);
+	const char *row = target_image_row(table);
+	sqlite3_stmt *rows = target_prepare(db, target_image_rowids(table), what);
+	sqlite3_stmt *one = target_prepare(db, psprintf("INSERT INTO %s SELECT * FROM %s", into, row), what);
 	int			rc;
 
 	while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
@@ -380,7 +378,7 @@ target_insert_each(sqlite3 *db, const TargetTable *table, const char *into,
 			char	   *message = target_message(db);
 
 			sqlite3_reset(one);
-			target_keep_refused(table->name, target_reject_row(db, table, from, number, rc, message));
+			target_keep_refused(table->name, target_reject_row(db, table, row, number, rc, message));
 			MemoryContextSwitchTo(oldcontext);
 			continue;
 		}

@@ -22,7 +22,7 @@
 typedef struct SyncedTable
 {
 	const TargetTable *table;
-	TableCounts counts;
+	TableCounts *counts;		/* of the table, then of its dimensions */
 	int64		generation;
 	bool		appendable;		/* its columns are an image's, in their order */
 	bool		skip;			/* rows that are refused are left out */
@@ -42,29 +42,44 @@ static MemoryContext rejects_context = NULL;
 
 /* Rows that were refused, as they came: they may pass when the others are there. */
 #define RETRIED		"temp._lfsync_retried"
+#define RETRIED_ROW	"(SELECT * FROM " RETRIED " WHERE rowid = ?1)"
 
-/* Counted by the hook below since the batch began. */
-static struct
+/* Counted by the hook below since the batch began; in the order of counts. */
+typedef struct WrittenRows
 {
 	const char *table_name;
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
-}			written;
+} WrittenRows;
+
+static WrittenRows *written;
+static int	nwritten = 0;
 
 /* Called by SQLite for each row that it writes. */
 static void
 count_row(void *arg, int operation, const char *database, const char *table,
 		  sqlite3_int64 rowid)
 {
-	if (sqlite3_stricmp(table, written.table_name) != 0)
-		return;
+	WrittenRows *rows = written;
+
+	while (sqlite3_stricmp(table, rows->table_name) != 0)
+	{
+		if (++rows == written + nwritten)
+			return;
+	}
 	if (operation == SQLITE_INSERT)
-		written.inserted++;
+		rows->inserted++;
 	else if (operation == SQLITE_UPDATE)
-		written.updated++;
+		rows->updated++;
 	else
-		written.deleted++;
+		rows->deleted++;
+}
+
+static bool
+is_written(const WrittenRows *rows)
+{
+	return rows->inserted + rows->updated + rows->deleted > 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -134,20 +149,13 @@ other_list(const TargetTable *table, const char *prefix)
 	return list.data;
 }
 
-/* The rows of the batch under way. */
-static char *
-image_name(const TargetTable *table)
-{
-	return psprintf("image.%s", message_quote_name(table->name));
-}
-
 /*
  * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
  * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
  * constraints may say, such as to replace other rows.
  */
 static char *
-upsert_sql(const TargetTable *table, const char *from, const char *condition)
+upsert_sql(const TargetTable *table, const char *from)
 {
 	StringInfoData sql;
 	char	   *columns = all_list(table);
@@ -155,9 +163,9 @@ upsert_sql(const TargetTable *table, const char *from, const char *condition)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
-					 "WHERE %s ON CONFLICT (%s) DO ",
+					 "WHERE true ON CONFLICT (%s) DO ",
 					 message_quote_name(table->name), columns, columns, from,
-					 condition, key_list(table));
+					 key_list(table));
 	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
@@ -193,8 +201,8 @@ compare_sql(const TargetTable *table)
 	else
 		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
 						 other_list(table, "old."), other_list(table, "new."));
-	appendStringInfo(&sql, " FROM image.%s AS new LEFT JOIN main.%s AS old ON ",
-					 message_quote_name(table->name), message_quote_name(table->name));
+	appendStringInfo(&sql, " FROM %s AS new LEFT JOIN main.%s AS old ON ",
+					 target_image_rows(table), message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
 						 compared(table, table->keys[i]),
@@ -307,6 +315,17 @@ read_generation(sqlite3 *db, const TargetTable *table)
 	return generation;
 }
 
+static int64
+read_rows(sqlite3 *db, const TargetTable *table)
+{
+	char	   *sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
+									  table->name);
+	int64		rows = target_query_int(db, sql, "reading _lfsync_state", 0);
+
+	sqlite3_free(sql);
+	return rows;
+}
+
 static void
 forget_table(void)
 {
@@ -321,37 +340,49 @@ void
 target_begin_sync(sqlite3 *db, const TargetTable *table,
 				  const SyncOptions *options, TableReply *reply)
 {
-	char	   *sql;
+	List	   *tables = lcons(unconstify(TargetTable *, table), list_copy(table->dimensions));
+	ListCell   *lc;
 
 	forget_table();
 	synced.table = table;
 	synced.skip = options->on_row_error == ROW_ERROR_SKIP;
-	written.table_name = table->name;
-	sqlite3_update_hook(db, count_row, NULL);
+	synced.counts = palloc0(list_length(tables) * sizeof(TableCounts));
+	nwritten = list_length(tables);
+	written = palloc0(nwritten * sizeof(WrittenRows));
 
-	if (table->adopted)
-		target_check_adopted(db, table);
-	else if (table->apply == APPLY_VERIFY)
-		(void) target_fit_columns(db, table, options, &synced.appendable, &reply->notes);
-	else
-	{
+	if (table->apply != APPLY_VERIFY && !table->adopted)
 		target_begin_write(db);
+	if (table->apply == APPLY_SYNC)
 		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
-		reply->altered = target_fit_columns(db, table, options, &synced.appendable,
-											 &reply->notes);
-		reply->notes = list_concat(reply->notes, target_fit_indexes(db, table, options));
-		target_commit(db);
-	}
 	if (table->apply == APPLY_SYNC && target_has_rejects(db))
-	{
 		reply->reject_keys = target_reject_keys(db, table->name);
-		reply->has_rejects = reply->reject_keys != NIL;
+	reply->has_rejects = reply->reject_keys != NIL;
+	foreach(lc, tables)
+	{
+		TargetTable *one = (TargetTable *) lfirst(lc);
+		bool		appendable = false;
+
+		written[foreach_current_index(lc)].table_name = one->name;
+		synced.counts[foreach_current_index(lc)].rows = read_rows(db, one);
+		if (table->adopted)
+			target_check_adopted(db, table);
+		else if (target_fit_columns(db, one, options, &appendable, &reply->notes))
+			reply->altered = true;
+		if (one == table)
+			synced.appendable = appendable;
+		if (table->apply != APPLY_VERIFY && !table->adopted)
+		{
+			reply->notes = list_concat(reply->notes, target_fit_indexes(db, one, options));
+			target_fit_extras(db, one, false);
+		}
+		if (one->nfts > 0 && table->apply == APPLY_SYNC)
+			target_begin_fts(db);
 	}
+	if (table->apply != APPLY_VERIFY && !table->adopted)
+		target_commit(db);
 	synced.generation = read_generation(db, table);
-	sql = sqlite3_mprintf("SELECT rows FROM main._lfsync_state WHERE table_name = %Q COLLATE NOCASE",
-						  table->name);
-	synced.counts.rows = target_query_int(db, sql, "reading _lfsync_state", 0);
-	sqlite3_free(sql);
+	target_begin_dimensions(db, table);
+	sqlite3_update_hook(db, count_row, NULL);
 }
 
 /*-------------------------------------------------------------------------
@@ -379,51 +410,65 @@ target_check_generation(sqlite3 *db, const TargetTable *table)
 static void
 begin_batch(sqlite3 *db)
 {
-	written.inserted = written.updated = written.deleted = 0;
+	for (int i = 0; i < nwritten; i++)
+		written[i].inserted = written[i].updated = written[i].deleted = 0;
 	synced.recorded = false;
 	target_begin_write(db);
 	target_check_generation(db, synced.table);
 }
 
-/* Position and counts go with the rows. */
+/* What _lfsync_state says of one table of a batch. */
 static void
-write_state(sqlite3 *db, const char *position)
+write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const char *position)
 {
 	static const char what[] = "writing the position";
 
+	counts->rows += rows->inserted - rows->deleted;
+	counts->inserted += rows->inserted;
+	counts->updated += rows->updated;
+	counts->deleted += rows->deleted;
 	if (synced.state == NULL)
-		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = ?1, rows = ?2, "
-									  "position = coalesce(?3, position), "
+		synced.state = target_prepare(db, "UPDATE main._lfsync_state SET generation = generation + 1, rows = ?1, "
+									  "position = coalesce(?2, position), "
 									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
-									  "WHERE table_name = ?4 COLLATE NOCASE", what);
-	sqlite3_bind_int64(synced.state, 1, ++synced.generation);
-	sqlite3_bind_int64(synced.state, 2, synced.counts.rows);
+									  "WHERE table_name = ?3 COLLATE NOCASE", what);
+	sqlite3_bind_int64(synced.state, 1, counts->rows);
 	if (position)
-		sqlite3_bind_text(synced.state, 3, position, -1, SQLITE_STATIC);
+		sqlite3_bind_text(synced.state, 2, position, -1, SQLITE_STATIC);
 	else
-		sqlite3_bind_null(synced.state, 3);
-	sqlite3_bind_text(synced.state, 4, synced.table->name, -1, SQLITE_STATIC);
+		sqlite3_bind_null(synced.state, 2);
+	sqlite3_bind_text(synced.state, 3, rows->table_name, -1, SQLITE_STATIC);
 	step_done(db, synced.state, what);
 }
 
-/* Nothing written, nothing committed. */
-static void
+/*
+ * Position and counts go with the rows; nothing written, nothing committed but
+ * what temporary tables hold.
+ */
+static bool
 end_batch(sqlite3 *db, const char *position)
 {
-	if (written.inserted + written.updated + written.deleted == 0 && !synced.recorded)
+	bool		some = synced.recorded;
+
+	for (int i = 0; i < nwritten; i++)
+		some = some || is_written(&written[i]);
+	if (!some && nwritten == 1)
 	{
 		target_run(db, "ROLLBACK", "letting go of the file");
 		target_lock_taken();
-		return;
+		return false;
 	}
-	synced.counts.rows += written.inserted - written.deleted;
+	for (int i = 0; i < nwritten && some; i++)
+	{
+		/* the table itself has the position and the generation of all */
+		if (i == 0 || is_written(&written[i]))
+			write_state(db, &written[i], &synced.counts[i], i == 0 ? position : NULL);
+	}
 	/* an adopted table has no state before its first run has ended */
-	if (synced.generation >= 0)
-		write_state(db, position);
+	if (some && synced.generation >= 0)
+		synced.generation++;
 	target_commit(db);
-	synced.counts.inserted += written.inserted;
-	synced.counts.updated += written.updated;
-	synced.counts.deleted += written.deleted;
+	return some;
 }
 
 /* Do all rows of the image come behind those that the table has? */
@@ -445,6 +490,7 @@ is_behind(sqlite3 *db)
 static void
 delete_row(sqlite3 *db, const Reject *reject)
 {
+	static const char what[] = "deleting a row that is left out";
 	const TargetTable *table = synced.table;
 	KeyBound	key = {false, reject->key};
 	StringInfoData sql;
@@ -453,14 +499,16 @@ delete_row(sqlite3 *db, const Reject *reject)
 
 	if (table->adopted || reject->again || !target_key_is_complete(table, reject))
 		return;
+	if (table->nfts > 0)
+		target_unindex_row(db, table, reject->key[0].u.i);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "DELETE FROM main.%s", message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%s %s = ?", i ? " AND" : " WHERE",
 						 compared(table, table->keys[i]));
-	stmt = target_prepare(db, sql.data, "deleting a row that is left out");
+	stmt = target_prepare(db, sql.data, what);
 	bind_bound(stmt, &key, table->nkeys, &n);
-	step_done(db, stmt, "deleting a row that is left out");
+	step_done(db, stmt, what);
 	sqlite3_finalize(stmt);
 }
 
@@ -487,17 +535,33 @@ record_runners_rejects(sqlite3 *db)
 		MemoryContextReset(rejects_context);
 }
 
+/* As the table would have it: what the image's numbers stand for goes with it. */
 static void
 set_aside(sqlite3 *db, sqlite3_int64 rowid)
 {
-	char	   *image = image_name(synced.table);
+	static const char what[] = "setting a row aside";
+	sqlite3_stmt *stmt;
 
 	if (synced.set_aside++ == 0)
-		target_run(db, psprintf("CREATE TABLE IF NOT EXISTS " RETRIED " AS SELECT * FROM %s WHERE false", image),
-				   "setting a row aside");
-	target_run(db, psprintf("INSERT INTO " RETRIED " SELECT * FROM %s WHERE %s = %lld", image,
-							target_rowid(synced.table), (long long) rowid),
-			   "setting a row aside");
+		target_run(db, psprintf("CREATE TABLE IF NOT EXISTS " RETRIED " AS SELECT * FROM %s WHERE false",
+								target_image_rows(synced.table)), what);
+	stmt = target_prepare(db, psprintf("INSERT INTO " RETRIED " SELECT * FROM %s",
+									   target_image_row(synced.table)), what);
+	sqlite3_bind_int64(stmt, 1, rowid);
+	step_done(db, stmt, what);
+	sqlite3_finalize(stmt);
+}
+
+/* A row that was set aside has passed. */
+static void
+forget_refusal(sqlite3 *db, sqlite3_int64 rowid)
+{
+	const TargetTable *table = synced.table;
+	Reject	   *reject = target_reject_row(db, table, RETRIED_ROW, rowid, 0, "");
+
+	target_forget_reject(db, table, reject);
+	if (table->nfts > 0)
+		target_index_row(db, table, reject->key[0].u.i);
 }
 
 /*
@@ -505,20 +569,20 @@ set_aside(sqlite3 *db, sqlite3_int64 rowid)
  * but those that are refused.
  */
 static void
-write_one_by_one(sqlite3 *db, const char *from, bool again)
+write_one_by_one(sqlite3 *db, bool again)
 {
 	static const char what[] = "upserting rows one by one";
 	const TargetTable *table = synced.table;
-	const char *rowid_name = target_rowid(table);
-	sqlite3_stmt *rows = target_prepare(db, psprintf("SELECT %s FROM %s", rowid_name, from), what);
-	sqlite3_stmt *one = target_prepare(db, upsert_sql(table, from, psprintf("%s = ?1", rowid_name)), what);
+	const char *row = again ? RETRIED_ROW : target_image_row(table);
+	sqlite3_stmt *rows = target_prepare(db, again ? "SELECT rowid FROM " RETRIED :
+										target_image_rowids(table), what);
+	sqlite3_stmt *one = target_prepare(db, upsert_sql(table, row), what);
 	int			rc;
 
 	while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
 	{
 		sqlite3_int64 rowid = sqlite3_column_int64(rows, 0);
-		int64		inserted = written.inserted;
-		int64		updated = written.updated;
+		WrittenRows before = written[0];
 
 		sqlite3_bind_int64(one, 1, rowid);
 		rc = sqlite3_step(one);
@@ -527,11 +591,10 @@ write_one_by_one(sqlite3 *db, const char *from, bool again)
 			char	   *message = target_message(db);
 
 			sqlite3_reset(one);
-			written.inserted = inserted;
-			written.updated = updated;
+			written[0] = before;
 			if (again)
 				continue;
-			record_rejects(db, list_make1(target_reject_row(db, table, from, rowid, rc, message)));
+			record_rejects(db, list_make1(target_reject_row(db, table, row, rowid, rc, message)));
 			set_aside(db, rowid);
 			continue;
 		}
@@ -539,10 +602,7 @@ write_one_by_one(sqlite3 *db, const char *from, bool again)
 			target_error(db, rc, what);
 		sqlite3_reset(one);
 		if (again)
-		{
-			target_forget_reject(db, table, target_reject_row(db, table, from, rowid, 0, ""));
-			synced.recorded = true;
-		}
+			forget_refusal(db, rowid);
 	}
 	if (rc != SQLITE_DONE)
 		target_error(db, rc, what);
@@ -556,18 +616,17 @@ retry_set_aside(sqlite3 *db)
 {
 	if (synced.set_aside == 0)
 		return;
-	write_one_by_one(db, RETRIED, true);
+	write_one_by_one(db, true);
 	target_run(db, "DROP TABLE " RETRIED, "letting go of rows");
 	synced.set_aside = 0;
-	synced.recorded = true;		/* the table is to be gone, too */
+	synced.recorded = true;		/* that table is to be gone, too */
 }
 
 /* All rows of the image, or none: false if one of them is refused. */
 static bool
 write_at_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
 {
-	int64		inserted = written.inserted;
-	int64		updated = written.updated;
+	WrittenRows before = written[0];
 	int			rc = sqlite3_step(stmt);
 
 	if (rc != SQLITE_DONE && !(synced.skip && target_is_refusal(rc)))
@@ -575,15 +634,14 @@ write_at_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
 	sqlite3_reset(stmt);
 	if (rc == SQLITE_DONE)
 		return true;
-	written.inserted = inserted;
-	written.updated = updated;
+	written[0] = before;
 	return false;
 }
 
 static void
 write_rows(sqlite3 *db, bool keyed)
 {
-	char	   *image = image_name(synced.table);
+	char	   *image = target_image_rows(synced.table);
 	bool		complete;
 
 	if (keyed && synced.appendable && is_behind(db))
@@ -598,11 +656,38 @@ write_rows(sqlite3 *db, bool keyed)
 	else
 	{
 		if (synced.upsert == NULL)
-			synced.upsert = target_prepare(db, upsert_sql(synced.table, image, "true"), "upserting rows");
+			synced.upsert = target_prepare(db, upsert_sql(synced.table, image), "upserting rows");
 		complete = write_at_once(db, synced.upsert, "upserting rows");
 	}
 	if (!complete)
-		write_one_by_one(db, image, false);
+		write_one_by_one(db, false);
+}
+
+/* Rows that will be new, or have other words than before. */
+static void
+note_changed(sqlite3 *db)
+{
+	const TargetTable *table = synced.table;
+	const char *key = message_quote_name(table->columns[table->keys[0]].name);
+
+	target_note_changed(db, psprintf("SELECT new.%s FROM %s AS new LEFT JOIN main.%s AS old ON old.%s = new.%s "
+									 "WHERE old.%s IS NULL OR %s", key, target_image_rows(table),
+									 message_quote_name(table->name), key, key, key,
+									 target_fts_differs(table, "old.", "new.")));
+	target_unindex_changed(db, table);
+}
+
+/* Rows are written, and the full-text index follows them. */
+static void
+write_rows_and_words(sqlite3 *db, bool keyed)
+{
+	bool		has_words = synced.table->nfts > 0;
+
+	if (has_words)
+		note_changed(db);
+	write_rows(db, keyed);
+	if (has_words)
+		target_index_changed(db, synced.table);
 }
 
 /* What the range holds and the image does not is gone at the source. */
@@ -618,6 +703,16 @@ delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 	others = nrows == 0 ? "" :
 		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s)", keys, keys,
 				 message_quote_name(table->name));
+	if (table->nfts > 0)
+	{
+		sqlite3_finalize(step_range(db, table, end,
+									psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
+											 keys, message_quote_name(table->name),
+											 range_condition(table, end), others),
+									"noting rows"));
+		target_unindex_changed(db, table);
+		target_forget_changed(db);
+	}
 	sqlite3_finalize(step_range(db, table, end,
 								psprintf("DELETE FROM main.%s WHERE %s%s",
 										 message_quote_name(table->name),
@@ -640,35 +735,51 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		if (rc != SQLITE_ROW)
 			target_error(db, rc, "comparing rows");
 		missing = sqlite3_column_int64(synced.compare, 0);
-		synced.counts.updated += sqlite3_column_int64(synced.compare, 1);
+		synced.counts->updated += sqlite3_column_int64(synced.compare, 1);
 		sqlite3_reset(synced.compare);
 	}
-	synced.counts.inserted += missing;
+	synced.counts->inserted += missing;
 	if (end->range)
-		synced.counts.deleted += count_range(db, synced.table, end) - (nrows - missing);
+		synced.counts->deleted += count_range(db, synced.table, end) - (nrows - missing);
 }
 
-void
+bool
 target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 				  bool keyed, const BatchEnd *end)
 {
+	bool		some = false;
+
 	/* deserialize outside of transactions, one image in each */
 	if (image)
 		target_attach_image(db, image, size);
+	/* in a comparison it is for temporary tables only */
 	if (synced.table->apply == APPLY_VERIFY)
+		target_run(db, "BEGIN", "beginning a transaction");
+	else
+		begin_batch(db);
+	if (end->range && end->after.open)
+		target_begin_merging(db);
+	if (image)
+		target_apply_dimensions(db, end->range);
+	if (synced.table->apply == APPLY_VERIFY)
+	{
 		compare_rows(db, end, nrows);
+		target_run(db, "COMMIT", "comparing rows");
+	}
 	else
 	{
-		begin_batch(db);
 		record_runners_rejects(db);
 		if (image)
-			write_rows(db, keyed);
+			write_rows_and_words(db, keyed);
 		if (end->range)
 			delete_missing(db, end, nrows);
-		end_batch(db, end->position);
+		if (end->range && end->to.open)
+			target_end_merging(db);
+		some = end_batch(db, end->position);
 	}
 	if (image)
 		target_detach_image(db);
+	return some;
 }
 
 void
@@ -689,16 +800,16 @@ target_retried(sqlite3 *db, List *keys)
 {
 	begin_batch(db);
 	synced.recorded = target_forget_keys(db, synced.table->name, keys) > 0;
-	end_batch(db, NULL);
+	(void) end_batch(db, NULL);
 }
 
-void
-target_sync_counts(sqlite3 *db, bool complete, TableCounts *counts)
+/* Nothing more comes: what the rejects of this table are. */
+static void
+settle_rejects(sqlite3 *db, bool complete)
 {
 	bool		have_rejects = target_has_rejects(db);
 
-	if (synced.table->apply == APPLY_SYNC &&
-		(rejects != NIL || synced.set_aside > 0 || (complete && have_rejects)))
+	if (rejects != NIL || synced.set_aside > 0 || (complete && have_rejects))
 	{
 		begin_batch(db);
 		record_runners_rejects(db);
@@ -706,11 +817,22 @@ target_sync_counts(sqlite3 *db, bool complete, TableCounts *counts)
 		if (complete && have_rejects &&
 			target_forget_earlier(db, synced.table->name) > 0)
 			synced.recorded = true;
-		end_batch(db, NULL);
+		(void) end_batch(db, NULL);
 	}
-	target_count_rejects(db, synced.table->name, &synced.counts.rejected,
-						 &synced.counts.rejects);
-	*counts = synced.counts;
+	target_count_rejects(db, synced.table->name, &synced.counts->rejected,
+						 &synced.counts->rejects);
+}
+
+void
+target_sync_counts(sqlite3 *db, const TargetTable *table, bool complete,
+				   TableCounts *counts)
+{
+	if (table->apply == APPLY_SYNC)
+		settle_rejects(db, complete);
+	if (table->apply != APPLY_FILL)
+		memcpy(counts, synced.counts, nwritten * sizeof(TableCounts));
+	for (int i = 0; i < list_length(table->dimensions); i++)
+		target_count_dimension(db, i, &counts[i + 1]);
 }
 
 void

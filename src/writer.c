@@ -113,6 +113,8 @@ handle_open(StringInfo message)
 	target_init(&writer.channel->header->stop, writer.slot,
 				writer.request.busy_timeout, directory);
 
+	if (!writer.request.keep)
+		newfile_remove_orphans(&writer.target);
 	memset(&reply, 0, sizeof(reply));
 	reply.disposition = DISPOSITION_BUILD;
 	if (writer.target.exists)
@@ -204,14 +206,22 @@ handle_table(StringInfo message)
 		target_end_sync(writer.db);
 	writer.table = message_get_table(message);
 
-	/* the first table of a run in place opens the file for it */
+	/* the first table whose rows come in images opens the file for them */
 	if (writer.db == NULL)
 	{
-		writer.db = target_open(writer.target.path, &writer.target);
-		if (writer.table->apply == APPLY_VERIFY)
-			target_begin_verify(writer.db);
+		if (writer.disposition == DISPOSITION_BUILD)
+		{
+			writer.db = target_open(writer.file->path, NULL);
+			target_begin_new(writer.db, &writer.request.options);
+		}
 		else
-			target_begin_in_place(writer.db, &writer.request.options);
+		{
+			writer.db = target_open(writer.target.path, &writer.target);
+			if (writer.table->apply == APPLY_VERIFY)
+				target_begin_verify(writer.db);
+			else
+				target_begin_in_place(writer.db, &writer.request.options);
+		}
 	}
 	if (writer.table->apply == APPLY_FILL)
 	{
@@ -233,6 +243,7 @@ handle_image(StringInfo message)
 	dsm_segment *segment = NULL;
 	void	   *data;
 	instr_time	start;
+	bool		some = true;
 
 	INSTR_TIME_SET_CURRENT(start);
 	message_get_bytes(message, &image, sizeof(image));
@@ -257,9 +268,10 @@ handle_image(StringInfo message)
 		BatchEnd	end;
 
 		message_get_batch_end(message, &end, writer.table->nkeys);
-		target_sync_batch(writer.db, data, size, image.nrows, image.keyed, &end);
+		some = target_sync_batch(writer.db, data, size, image.nrows, image.keyed, &end);
 	}
-	writer.bytes_written += size;
+	if (some)
+		writer.bytes_written += size;
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	pg_atomic_fetch_add_u64(&writer.slot->batches_done, 1);
 	pg_atomic_fetch_add_u64(&writer.slot->rows_written, image.nrows);
@@ -274,17 +286,18 @@ handle_range(StringInfo message)
 	BatchEnd	end;
 
 	message_get_batch_end(message, &end, writer.table->nkeys);
-	target_sync_batch(writer.db, NULL, 0, 0, false, &end);
+	(void) target_sync_batch(writer.db, NULL, 0, 0, false, &end);
 }
 
 static void
 handle_count(StringInfo message)
 {
-	TableCounts counts;
+	Size		size = (1 + list_length(writer.table->dimensions)) * sizeof(TableCounts);
+	TableCounts *counts = palloc0(size);
 
-	target_sync_counts(writer.db, message_get_int(message) != 0, &counts);
+	target_sync_counts(writer.db, writer.table, message_get_int(message) != 0, counts);
 	channel_begin(writer.channel, MESSAGE_COUNTED);
-	message_put_bytes(&writer.channel->message, &counts, sizeof(counts));
+	message_put_bytes(&writer.channel->message, counts, size);
 	(void) channel_send(writer.channel);
 }
 
@@ -300,9 +313,17 @@ handle_finish(StringInfo message)
 	memset(&reply, 0, sizeof(reply));
 	if (writer.disposition == DISPOSITION_BUILD)
 	{
-		newfile_truncate(writer.file, request.page_count);
-		reply.notes = target_complete(writer.file->path, &writer.request.options,
-									  &request, writer.late);
+		if (writer.db)
+		{
+			reply.notes = target_complete_filled(writer.db, &writer.request.options, &request);
+			writer.db = NULL;
+		}
+		else
+		{
+			newfile_truncate(writer.file, request.page_count);
+			reply.notes = target_complete(writer.file->path, &writer.request.options,
+										  &request, writer.late);
+		}
 		if (fstat(writer.file->fd, &st) == 0)
 			writer.bytes_written = st.st_size;
 		slot_set_phase(writer.slot, "publishing");

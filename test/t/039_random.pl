@@ -64,7 +64,12 @@ foreach my $n (1 .. 200)
 	$ways{$way}->($caller);
 	$caller->wait;
 	my $error = $caller->error;
-	$caller = undef if $way =~ /client|terminate the caller/;
+	if ($way =~ /client|terminate the caller/)
+	{
+		# its backend may not even have read the query yet
+		poll("$where: the end of the backend", sub { return !alive($caller->{backend}) });
+		$caller = undef;
+	}
 	poll("$where: the end of the run", sub { my %workers = $t->workers; return !%workers });
 	poll("$where: the slot", sub { return $admin->query('SELECT count(*) FROM lfsync_progress;') eq '0' });
 
