@@ -124,12 +124,14 @@ key_json(const TargetTable *table, const ImageValue *key)
 bool
 target_key_is_complete(const TargetTable *table, const Reject *reject)
 {
+	if (reject->key == NULL)
+		return false;
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		if (reject->key[i].kind == IMAGE_NULL)
 			return false;
 	}
-	return table->nkeys > 0;
+	return true;
 }
 
 static void

@@ -153,17 +153,18 @@ subtest 'too many' => sub {
 
 subtest 'a row too large for SQLite' => sub {
 	clear();
-	$t->sql(q(CREATE VIEW large AS SELECT i AS id, repeat('x', n) AS a, repeat('y', n) AS b FROM (VALUES (1, 1), (2, 500000000), (3, 1)) v (i, n)));
+	$t->sql(q(CREATE TABLE large (id int PRIMARY KEY, a text, b text);
+		INSERT INTO large SELECT i, repeat('x', n), repeat('y', n) FROM (VALUES (1, 1), (2, 500000000), (3, 1)) v (i, n)));
 	foreach my $shared (0, 1)
 	{
 		clear($shared);
-		is(export('large', q(key_columns => '{id}')), '3|2|0|0', 'is left out');
+		is(export('large'), '3|2|0|0', 'is left out');
 		is(rejects(), '{"id": 2}||54000', 'of the table');
 	}
-	is(export('large', q(key_columns => '{id}', mode => 'merge')) =~ s/\|.*//r, 3, 'merged');
-	is(export('large', q(key_columns => '{id}', mode => 'merge')), '3|0|0|0', 'and again');
+	is(export('large', q(mode => 'merge')) =~ s/\|.*//r, 3, 'merged');
+	is(export('large', q(mode => 'merge')), '3|0|0|0', 'and again');
 	is(rejects(), '{"id": 2}||54000', 'still');
-	$t->sql('DROP VIEW large');
+	$t->sql('DROP TABLE large');
 };
 
 #
@@ -315,6 +316,72 @@ foreach my $mode (q(mode => 'incremental'), q(mode => 'merge'))
 		$t->sql('DROP TABLE places');
 	};
 }
+
+#
+# Several tables, and full-text indexes
+#
+
+subtest 'a mapping to several tables' => sub {
+	my $mapping = <<'END';
+mapping => '{"artist": {"columns": {"name": "artist", "score": "score"}, "key": ["name"], "fts": ["name"]},
+	"play": {"columns": {"id": "id", "link": "link", "artist_id": {"references": "artist"}}, "key": ["id"], "fts": ["link"]}}'
+END
+	my $words = q(INSERT INTO play_fts (play_fts, rank) VALUES ('integrity-check', 1); INSERT INTO artist_fts (artist_fts, rank) VALUES ('integrity-check', 1););
+	my $plays = 'SELECT p.id, link, name FROM play p JOIN artist a ON a.id = artist_id ORDER BY 1';
+	my $run = sub {
+		my ($mode) = @_;
+
+		return $t->sql(qq(SELECT rows_read, rows_inserted, rows_updated, rows_deleted
+			FROM lfsync_export('plays', 'a.db', mode => '$mode', $mapping, options => '{"on_row_error": "skip", "nan": "error"}')));
+	};
+
+	foreach my $mode (qw(full merge incremental))
+	{
+		clear();
+		$t->sql(<<'END');
+DROP TABLE IF EXISTS plays;
+CREATE TABLE plays (id int PRIMARY KEY, link text, artist text, score float8);
+INSERT INTO plays SELECT i, 'link' || i, 'artist' || i % 5, i FROM generate_series(1, 40) i;
+UPDATE plays SET score = 'NaN' WHERE id IN (4, 9);
+END
+		$run->($mode);
+		is(rejects(), qq({"id": 4}|score|22003\n{"id": 9}|score|22003), "$mode: rejects");
+		is(query("SELECT count(*) FROM ($plays); $words"), 38, "$mode: rows");
+		next if $mode eq 'full';
+
+		query('CREATE UNIQUE INDEX theirs ON play (link)');
+		# two change places, one is refused for good, and one of its artist is new
+		$t->sql(<<'END');
+UPDATE plays SET link = 'link' || 23 - id WHERE id IN (11, 12);
+UPDATE plays SET link = 'link30', artist = 'new one' WHERE id = 31;
+UPDATE plays SET score = 4 WHERE id = 4;
+END
+		foreach my $again ('once', 'again')
+		{
+			$run->($mode);
+			is(rejects(), qq({"id": 31}||23505\n{"id": 9}|score|22003), "$mode, $again: rejects");
+			is(query("SELECT * FROM ($plays) WHERE id IN (4, 11, 12, 31); $words"), "4|link4|artist4\n11|link12|artist1\n12|link11|artist2", "$mode, $again: rows");
+			is(query(q(SELECT rowid FROM play_fts('link12 OR link31'))), 11, "$mode, $again: words");
+		}
+		unlike($t->history('notes'), qr/everything was compared/, "$mode: not everything was compared");
+		query('DROP INDEX theirs');
+		$run->($mode);
+		is(rejects(), '{"id": 9}|v|22003' =~ s/v/score/r, "$mode: it passes");
+		is(query("SELECT * FROM ($plays) WHERE id = 31; SELECT rowid FROM play_fts('link30'); $words"), "31|link30|new one\n30\n31", "$mode: with its artist and words");
+		$run->($mode);
+		unlike($t->history('notes'), qr/everything was compared/, "$mode: not everything was compared");
+		is(query(q(SELECT rows FROM _lfsync_state WHERE table_name = 'play')), 39, "$mode: rows");
+		is(integrity($file), 'ok', "$mode: integrity");
+	}
+};
+
+subtest 'a mapping none of whose tables has the rows' => sub {
+	clear();
+	$t->sql(q(SELECT lfsync_export('plays', 'a.db', mapping => '{"artist": {"columns": {"name": "artist", "score": "score"}, "key": ["name"]}}',
+		options => '{"on_row_error": "skip", "nan": "error"}')));
+	is(query('SELECT table_name, key, column_name FROM _lfsync_rejects'), 'artist||score', 'the reject');
+	is(rejected() . '|' . query('SELECT count(*) FROM artist'), '1|6', 'counts');
+};
 
 #
 # And else
