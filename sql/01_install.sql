@@ -31,15 +31,15 @@ SELECT unnest(extconfig)::regclass AS dumped FROM pg_catalog.pg_extension WHERE 
 -- What calls take and give, and what views show, is a contract.
 SELECT DISTINCT p.proname, pg_catalog.pg_get_function_arguments(p.oid) AS arguments
 FROM pg_catalog.pg_proc p
-WHERE p.proname LIKE 'lfsync\_%' AND p.proname <> 'lfsync_progress_rows'
+WHERE p.proname LIKE 'lfsync\_%' AND p.proname !~ '_rows$'
 ORDER BY 1, 2;
 SELECT p.proname, pg_catalog.pg_get_function_result(p.oid) AS result
 FROM pg_catalog.pg_proc p
-WHERE p.proname LIKE 'lfsync\_%' AND p.proname <> 'lfsync_progress_rows'
+WHERE p.proname LIKE 'lfsync\_%' AND p.proname !~ '_rows$'
 ORDER BY 1, 2;
 SELECT attrelid::regclass AS relation, attname, atttypid::regtype AS type
 FROM pg_catalog.pg_attribute
-WHERE attrelid IN ('lfsync_jobs'::regclass, 'lfsync_runs'::regclass, 'lfsync_progress'::regclass) AND attnum > 0
+WHERE attrelid IN ('lfsync_jobs'::regclass, 'lfsync_runs'::regclass, 'lfsync_progress'::regclass, 'lfsync_status'::regclass) AND attnum > 0
 ORDER BY attrelid::regclass::text COLLATE "C", attnum;
 
 -- settings

@@ -45,7 +45,8 @@ PG_FUNCTION_INFO_V1(lfsync_cancel);
 static void
 options_arg(FunctionCallInfo fcinfo, int n, SyncOptions *options)
 {
-	options_parse(PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n), options);
+	options_parse(PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n), options,
+				  NULL);
 }
 
 /* A row of what every export returns. */
@@ -344,6 +345,7 @@ lfsync_verify(PG_FUNCTION_ARGS)
 	JsonbValue	counts;
 
 	order.mode = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1) ? "repair" : "verify";
+	order.job_id = 0;			/* says nothing of how the job's runs go */
 	result = caller_run(&order, job->owner_oid);
 	caller_check_result(result);
 

@@ -27,8 +27,8 @@
 /* Rows of a batch with a dictionary, which the runner holds in its own memory. */
 #define MOST_SHARED_ROWS	40000
 
-/* Pages that an image may take beside its rows and dictionary. */
-#define SPARE_PAGES		16
+/* Pages above the rows' leaves, and of the schema: a few on each level. */
+#define SPARE_PAGES		8
 
 /* A batch that takes longer is followed by a smaller one; half: a larger one. */
 #define SLOW_BATCH_US	500000

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -41,13 +42,13 @@
 /* How long a caller that gives up waits for its run to end. */
 #define CALLER_GRACE_MS		1000
 
-typedef struct Caller
+struct Caller
 {
 	RunSlot    *slot;
 	SlotHandle	handle;
 	BackgroundWorkerHandle *runner; /* or remover; NULL until registered */
 	dsm_segment *segment;
-} Caller;
+};
 
 typedef bool (*WorkerStart) (const SlotHandle *handle,
 							 BackgroundWorkerHandle **worker);
@@ -157,19 +158,25 @@ wait_for_runner(Caller *caller, bool start_only)
 	}
 }
 
+static bool
+register_worker(Caller *caller, WorkerStart start)
+{
+	slot_add_holder(caller->slot, SLOT_RUNNER);
+	if (start(&caller->handle, &caller->runner))
+		return true;
+	slot_release(caller->slot, SLOT_RUNNER);
+	return false;
+}
+
 static void
 start_and_wait(Caller *caller, WorkerStart start, bool start_only)
 {
-	slot_add_holder(caller->slot, SLOT_RUNNER);
-	if (!start(&caller->handle, &caller->runner))
-	{
-		slot_release(caller->slot, SLOT_RUNNER);
+	if (!register_worker(caller, start))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no free background worker for a run"),
 				 errdetail("A run takes two of max_worker_processes, shared with parallel queries and other extensions."),
 				 errhint("Try again later, or raise max_worker_processes and restart the server.")));
-	}
 	wait_for_runner(caller, start_only);
 }
 
@@ -183,13 +190,17 @@ describe(const SyncOrder *order, const char *file)
 	RunSlot    *text = palloc0(sizeof(RunSlot));
 	char	   *source;
 
-	if (order->query)
+	if (order->event)
+		source = order->on_event;
+	else if (order->query)
 		source = "query";
 	else if (list_length(order->sources) == 1)
 		source = quote_qualified_identifier(get_namespace_name(get_rel_namespace(linitial_oid(order->sources))),
 											get_rel_name(linitial_oid(order->sources)));
 	else
 		source = psprintf("%d tables", list_length(order->sources));
+	text->job_id = order->job_id;
+	text->attempt = Max(order->attempt, 1);
 	strlcpy(text->mode, order->mode, sizeof(text->mode));
 	slot_copy_text(text->job, sizeof(text->job), order->job);
 	slot_copy_text(text->source, sizeof(text->source), source);
@@ -200,27 +211,35 @@ describe(const SyncOrder *order, const char *file)
 	return text;
 }
 
+/* Claims a slot for what the segment says. */
+static void
+claim(Caller *caller, const RunSlot *text, Oid owner)
+{
+	RunSlot    *slot = slot_claim(MyDatabaseId, owner, text->job_id, &caller->handle);
+
+	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
+	slot->order = dsm_segment_handle(caller->segment);
+	slot->attempt = text->attempt;
+	strlcpy(slot->job, text->job, sizeof(slot->job));
+	strlcpy(slot->mode, text->mode, sizeof(slot->mode));
+	strlcpy(slot->source, text->source, sizeof(slot->source));
+	strlcpy(slot->file, text->file, sizeof(slot->file));
+	strlcpy(slot->table_name, text->table_name, sizeof(slot->table_name));
+	LWLockRelease(run_slots->lock);
+	caller->slot = slot;
+}
+
 /*
- * Claims a slot and lets a worker do what the segment says.  On return the
- * caller's bit of the slot is still set.
+ * Lets a worker do what the segment says.  On return the caller's bit of the
+ * slot is still set.
  */
 static void
 work(Caller *caller, const RunSlot *text, Oid owner, WorkerStart start,
 	 bool start_only)
 {
-	caller->slot = slot_claim(MyDatabaseId, owner, &caller->handle);
+	claim(caller, text, owner);
 	PG_ENSURE_ERROR_CLEANUP(caller_cleanup, PointerGetDatum(caller));
 	{
-		RunSlot    *slot = caller->slot;
-
-		LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
-		slot->order = dsm_segment_handle(caller->segment);
-		strlcpy(slot->job, text->job, sizeof(slot->job));
-		strlcpy(slot->mode, text->mode, sizeof(slot->mode));
-		strlcpy(slot->source, text->source, sizeof(slot->source));
-		strlcpy(slot->file, text->file, sizeof(slot->file));
-		strlcpy(slot->table_name, text->table_name, sizeof(slot->table_name));
-		LWLockRelease(run_slots->lock);
 		start_and_wait(caller, start, start_only);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(caller_cleanup, PointerGetDatum(caller));
@@ -246,9 +265,16 @@ complete_order(SyncOrder *order, Oid owner)
 	ListCell   *lc;
 
 	progress_require();
+	if (order->search_path == NULL)
+		order->search_path = pstrdup(namespace_search_path);
+	order->export_directory = lfsync_export_directory;
+	order->batch_bytes = lfsync_batch_bytes;
+	order->busy_timeout = lfsync_busy_timeout;
+	precheck_owner(owner);
+	if (order->event)
+		return order->file;
 	foreach(lc, order->table_names)
 		mapping_check_table_name((char *) lfirst(lc));
-	precheck_owner(owner);
 	file = path_resolve(order->file, owner);
 	order->held = precheck_held();
 	foreach(lc, order->sources)
@@ -257,11 +283,6 @@ complete_order(SyncOrder *order, Oid owner)
 		if (!order->options.row_security)
 			precheck_row_security(lfirst_oid(lc), owner);
 	}
-	if (order->search_path == NULL)
-		order->search_path = pstrdup(namespace_search_path);
-	order->export_directory = lfsync_export_directory;
-	order->batch_bytes = lfsync_batch_bytes;
-	order->busy_timeout = lfsync_busy_timeout;
 	return file;
 }
 
@@ -320,6 +341,59 @@ caller_start(SyncOrder *order, Oid owner)
 	/* a runner that has an id has the segment too, which lives on with it */
 	dsm_detach(caller.segment);
 	return id;
+}
+
+static void
+let_go(Caller *caller)
+{
+	slot_release(caller->slot, SLOT_CALLER);
+	dsm_detach(caller->segment);
+}
+
+Caller *
+caller_launch(SyncOrder *order, Oid owner)
+{
+	RunSlot    *text = describe(order, complete_order(order, owner));
+	Caller		claimed = {0};
+	Caller	   *caller = NULL;
+	MemoryContext oldcontext;
+
+	claimed.segment = order_send(order);
+	claim(&claimed, text, owner);
+	/* nothing fails from here on */
+	dsm_pin_mapping(claimed.segment);
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	if (register_worker(&claimed, runner_start))
+	{
+		caller = palloc(sizeof(Caller));
+		*caller = claimed;
+	}
+	else
+		let_go(&claimed);
+	MemoryContextSwitchTo(oldcontext);
+	return caller;
+}
+
+bool
+caller_ended(Caller *caller, RunSlot *slot)
+{
+	pid_t		pid;
+
+	if (GetBackgroundWorkerPid(caller->runner, &pid) != BGWH_STOPPED)
+		return false;
+	take_slot(caller, slot);
+	dsm_detach(caller->segment);
+	pfree(caller->runner);
+	pfree(caller);
+	return true;
+}
+
+void
+caller_leave(Caller *caller)
+{
+	let_go(caller);
+	pfree(caller->runner);
+	pfree(caller);
 }
 
 void

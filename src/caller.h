@@ -34,6 +34,20 @@ extern void caller_check_result(const RunResult *result);
 extern int64 caller_start(SyncOrder *order, Oid owner);
 
 /*
+ * Starts what an order says and goes on at once; whoever calls looks after it
+ * when its latch is set.  NULL if no worker is free.  May be called in a
+ * transaction, whose end does not matter.
+ */
+typedef struct Caller Caller;
+extern Caller *caller_launch(SyncOrder *order, Oid owner);
+
+/* Has it ended?  Then *slot is as it left it, and the Caller is gone. */
+extern bool caller_ended(Caller *caller, RunSlot *slot);
+
+/* Lets it go on alone. */
+extern void caller_leave(Caller *caller);
+
+/*
  * Removes the file of a job of this owner, if it holds nothing else.  What goes
  * does not come back when the caller rolls back.
  */

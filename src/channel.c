@@ -23,6 +23,7 @@
 #include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "channel.h"
@@ -30,6 +31,7 @@
 #include "lfsync.h"
 
 #define QUEUE_SIZE		65536
+#define REGISTER_RETRY_MS	20
 #define HEADER_SIZE		MAXALIGN(sizeof(ChannelHeader))
 
 pg_noreturn static void channel_throw(Channel *channel, StringInfo message);
@@ -74,9 +76,36 @@ set_buffers(Channel *channel, uint32 nbuffers, Size buffer_size)
 	channel->nfree = nbuffers;
 }
 
+/*
+ * Other runs give back their workers when they end, so that who has patience
+ * waits for one.
+ */
+static bool
+register_writer(RunSlot *slot, BackgroundWorker *worker,
+				BackgroundWorkerHandle **handle, int patience_ms)
+{
+	TimestampTz since = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		slot_add_holder(slot, SLOT_WRITER);
+		if (RegisterDynamicBackgroundWorker(worker, handle))
+			return true;
+		slot_release(slot, SLOT_WRITER);
+		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), patience_ms))
+			return false;
+		slot_set_waiting(slot, "a free background worker");
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 REGISTER_RETRY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		slot_set_waiting(slot, NULL);
+	}
+}
+
 Channel *
 channel_create(RunSlot *slot, const SlotHandle *handle,
-			   uint32 nbuffers, Size buffer_size)
+			   uint32 nbuffers, Size buffer_size, int patience_ms)
 {
 	Channel    *channel = palloc0(sizeof(Channel));
 	BackgroundWorker worker;
@@ -122,10 +151,8 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 	strlcpy(worker.bgw_name, "lfsync writer", sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, "lfsync writer", sizeof(worker.bgw_type));
 
-	slot_add_holder(slot, SLOT_WRITER);
-	if (!RegisterDynamicBackgroundWorker(&worker, &channel->writer))
+	if (!register_writer(slot, &worker, &channel->writer, patience_ms))
 	{
-		slot_release(slot, SLOT_WRITER);
 		dsm_detach(channel->segment);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -57,10 +57,12 @@ typedef struct Channel
 /*
  * Runner: makes the segment and starts the writer.  Both live in
  * CurrentMemoryContext, which must outlive the channel.  Errors: 53200 (no
- * shared memory), 53400 (no free background worker), each with a hint.
+ * shared memory), 53400 (no free background worker, for as long as that),
+ * each with a hint.
  */
 extern Channel *channel_create(RunSlot *slot, const SlotHandle *handle,
-							   uint32 nbuffers, Size buffer_size);
+							   uint32 nbuffers, Size buffer_size,
+							   int patience_ms);
 
 /*
  * Runner: a segment of its own, for what does not fit into a buffer.  An error

@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -331,6 +332,36 @@ cursor_note_open_writers(Run *run, const Candidate *candidate)
 
 	sync_note(run, "rows above the stable bound are read again by the next run: who might commit below it is still at work%s%s",
 			  pids ? ", process " : "", pids ? (char *) linitial(pids) : "");
+}
+
+/* Does a sequence give each session some values ahead? */
+static bool
+has_cached_sequence(Oid relid, const char *column)
+{
+	AttrNumber	attnum = OidIsValid(relid) ? get_attnum(relid, column) : InvalidAttrNumber;
+
+	if (attnum == InvalidAttrNumber)
+		return false;
+	return query_texts(psprintf("SELECT 'cached' FROM pg_catalog.pg_depend d "
+								"JOIN pg_catalog.pg_sequence s ON s.seqrelid OPERATOR(pg_catalog.=) d.objid "
+								"WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+								"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+								"AND d.refobjid OPERATOR(pg_catalog.=) %u AND d.refobjsubid OPERATOR(pg_catalog.=) %d "
+								"AND d.deptype IN ('a', 'i') AND s.seqcache OPERATOR(pg_catalog.>) 1",
+								relid, attnum)) != NIL;
+}
+
+void
+cursor_note_unseen_writers(Run *run, const RunTable *table, const Keyset *keyset)
+{
+	const char *column = table->source->columns[linitial_int(keyset->numbers)].name;
+
+	if (RecoveryInProgress())
+		sync_note(run, "who writes on the primary is not seen on a standby: rows that commit late may be missed");
+	if (source_reads_foreign(table->source))
+		sync_note(run, "who writes a foreign table is not seen: rows that commit late may be missed");
+	if (has_cached_sequence(table->source->relid, column))
+		sync_note(run, "the sequence of \"%s\" has a CACHE: rows may come below others without a transaction that was open, and be missed", column);
 }
 
 char *

@@ -47,6 +47,10 @@ extern bool cursor_same_bound(List *a, List *b);
  */
 extern Candidate *cursor_take_candidate(const RunTable *table, List *cursor_columns,
 										const Candidate *last, bool *settled);
+
+/* Who may commit below a bound without being seen, as far as can be told. */
+extern void cursor_note_unseen_writers(Run *run, const RunTable *table,
+									   const Keyset *keyset);
 extern void cursor_note_open_writers(Run *run, const Candidate *candidate);
 
 /*

@@ -361,8 +361,9 @@ dictionary_put(Dictionary *dictionary, const ImageValue *row)
  */
 
 /*
- * Rows below a quarter of a page leave less than that free in any leaf.  Pages
- * above the leaves are few, and some for each level.
+ * Rows below a quarter of a page leave less than that free in any leaf.  A
+ * table has a leaf that is not full, a root, and between them few pages: an
+ * interior page leads to 16 others at least.
  */
 uint32
 dictionary_pages(const Dictionary *dictionary)
@@ -374,7 +375,7 @@ dictionary_pages(const Dictionary *dictionary)
 		const DictionaryTable *table = &dictionary->tables[i];
 
 		pages += table->small_bytes * 4 / (3 * (dictionary->page_size - 100)) +
-			table->large_pages + 4;
+			table->large_pages + 2;
 	}
 	return (uint32) (pages + pages / 16);
 }
@@ -386,7 +387,8 @@ dictionary_pages_of_row(const Dictionary *dictionary, const ImageValue *row)
 
 	for (int i = 0; i < dictionary->mapping->nselected; i++)
 		size += value_size(&row[i]);
-	return dictionary->ntables * (1 + pages_of_large(dictionary->page_size, size));
+	return dictionary->ntables *
+		(is_large(dictionary->page_size, size) ? pages_of_large(dictionary->page_size, size) : 1);
 }
 
 int

@@ -36,11 +36,14 @@ PG_FUNCTION_INFO_V1(lfsync_job_owner);
 
 #define JOBS_TABLE	"lfsync_jobs"
 
-/* What is stored of a job but its id, in the order of the functions below. */
+/* What is stored of a job, in the order of the functions below ... */
 static const char job_columns[] =
 "name, owner, owner_oid, source, query, file, mode, table_name, key_columns, "
 "cursor_columns, filter, mapping, schedule, enabled, options, search_path, "
 "system_identifier, reset";
+
+/* ... and what the table adds by itself. */
+static const char job_more_columns[] = "job_id, created_at, updated_at";
 
 static Oid	job_types[] = {
 	TEXTOID, NAMEOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
@@ -132,6 +135,8 @@ job_from_row(HeapTuple tuple, TupleDesc desc)
 	GET(job->reset, DatumGetBool(value));
 	Assert(n == JOB_COLUMNS);
 	GET(job->id, DatumGetInt64(value));
+	GET(job->created_at, DatumGetTimestampTz(value));
+	GET(job->updated_at, DatumGetTimestampTz(value));
 	return job;
 }
 
@@ -278,7 +283,6 @@ is_of_this_cluster(const char *identifier)
 	return strcmp(identifier, system_identifier()) == 0;
 }
 
-/* The role whose members may see and steer a job; InvalidOid: superusers. */
 static Oid
 steering_role(const char *owner, Oid owner_oid, const char *identifier)
 {
@@ -297,12 +301,22 @@ lfsync_job_owner(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(role);
 }
 
+Oid
+job_steering_role(const Job *job)
+{
+	return steering_role(job->owner, job->owner_oid, job->system_identifier);
+}
+
+bool
+job_is_at_home(const Job *job)
+{
+	return is_of_this_cluster(job->system_identifier);
+}
+
 static bool
 may_steer(const Job *job)
 {
-	return has_privs_of_role(GetUserId(),
-							 steering_role(job->owner, job->owner_oid,
-										   job->system_identifier));
+	return has_privs_of_role(GetUserId(), job_steering_role(job));
 }
 
 /* What adopts a job, to be pasted. */
@@ -318,7 +332,7 @@ job_check_owner(const Job *job)
 {
 	char	   *name;
 
-	if (!is_of_this_cluster(job->system_identifier))
+	if (!job_is_at_home(job))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" was stored in another cluster", job->name),
@@ -370,7 +384,7 @@ job_adopt(Job *job)
 						job->owner, job->name),
 				 errhint("Create the role, or drop the job and store it again as another one.")));
 	/* what a position in the file says, it says of the other cluster */
-	if (!is_of_this_cluster(job->system_identifier))
+	if (!job_is_at_home(job))
 		job->reset = true;
 	job_give(job, role);
 }
@@ -387,8 +401,8 @@ job_get(const char *name, bool for_update)
 	Job		   *job = NULL;
 
 	store_begin(&store, JOBS_TABLE);
-	if (SPI_execute_with_args(psprintf("SELECT %s, job_id FROM %s WHERE name OPERATOR(pg_catalog.=) $1%s",
-									   job_columns, store.table,
+	if (SPI_execute_with_args(psprintf("SELECT %s, %s FROM %s WHERE name OPERATOR(pg_catalog.=) $1%s",
+									   job_columns, job_more_columns, store.table,
 									   for_update ? " FOR UPDATE" : ""),
 							  1, (Oid[]) {TEXTOID}, (Datum[]) {CStringGetTextDatum(name)},
 							  NULL, false, 1) != SPI_OK_SELECT)
@@ -412,6 +426,29 @@ job_get(const char *name, bool for_update)
 						   job->owner),
 				 errhint("Let \"%s\" do it, or become a member of that role.", job->owner)));
 	return job;
+}
+
+List *
+job_list(void)
+{
+	StoreAccess store;
+	List	   *jobs = NIL;
+
+	store_begin(&store, JOBS_TABLE);
+	if (SPI_execute(psprintf("SELECT %s, %s FROM %s ORDER BY job_id",
+							 job_columns, job_more_columns, store.table),
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the jobs");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(store.context);
+
+		jobs = lappend(jobs, job_from_row(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc));
+		MemoryContextSwitchTo(oldcontext);
+	}
+	store_end(&store);
+	return jobs;
 }
 
 List *
@@ -447,10 +484,22 @@ job_names_enabled(void)
 }
 
 void
+job_schedule(const Job *job, Schedule *schedule, JobOptions *options)
+{
+	SyncOptions of_runs;
+
+	options_parse(job->options, &of_runs, options);
+	schedule_make(schedule, job->schedule, options);
+}
+
+void
 job_order(const Job *job, SyncOrder *order)
 {
+	JobOptions	of_job;
+
 	memset(order, 0, sizeof(SyncOrder));
 	order->job = job->name;
+	order->job_id = job->id;
 	order->mode = job->mode;
 	order->query = job->query;
 	order->file = job->file;
@@ -460,7 +509,7 @@ job_order(const Job *job, SyncOrder *order)
 	order->mapping = job->mapping;
 	order->search_path = job->search_path;
 	order->reset = job->reset;
-	options_parse(job->options, &order->options);
+	options_parse(job->options, &order->options, &of_job);
 	if (job->source == NULL)
 		order->table_names = mapping_target_names(job->mapping, job->table_name, NULL);
 	else

@@ -13,6 +13,7 @@
 #include "utils/jsonb.h"
 
 #include "order.h"
+#include "schedule.h"
 
 /* NULL and NIL stand for the default, as they do in the table. */
 typedef struct Job
@@ -36,6 +37,8 @@ typedef struct Job
 	char	   *search_path;	/* for names in query, filter and mapping */
 	char	   *system_identifier;	/* the cluster that it belongs to */
 	bool		reset;			/* the next run starts from nothing */
+	TimestampTz created_at;		/* set by the table ... */
+	TimestampTz updated_at;		/* ... each time the job is changed */
 } Job;
 
 /*
@@ -47,6 +50,15 @@ extern Job *job_get(const char *name, bool for_update);
 
 /* Names, sorted, of the enabled jobs that the current user may run. */
 extern List *job_names_enabled(void);
+
+/* All jobs by id, in CurrentMemoryContext.  List of Job. */
+extern List *job_list(void);
+
+/* Is it a job of this cluster?  In another one it does nothing. */
+extern bool job_is_at_home(const Job *job);
+
+/* The role whose members see and steer a job; InvalidOid: superusers only. */
+extern Oid	job_steering_role(const Job *job);
 
 /* Stores a new job, under a name that no other has, and sets its id. */
 extern void job_insert(Job *job);
@@ -67,6 +79,10 @@ extern void job_check_owner(const Job *job);
  */
 extern void job_give(Job *job, Oid role);
 extern void job_adopt(Job *job);
+
+/* What the job says of when it runs by itself; an error if that is no sense. */
+extern void job_schedule(const Job *job, Schedule *schedule,
+						 JobOptions *options);
 
 /* What a run of the job is asked to do; its source is looked up by name. */
 extern void job_order(const Job *job, SyncOrder *order);

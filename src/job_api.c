@@ -8,16 +8,21 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "args.h"
 #include "caller.h"
+#include "clock.h"
 #include "job.h"
+#include "lfsync.h"
 #include "path.h"
 
 PG_FUNCTION_INFO_V1(lfsync_add_job);
@@ -26,14 +31,57 @@ PG_FUNCTION_INFO_V1(lfsync_alter_job);
 PG_FUNCTION_INFO_V1(lfsync_drop_job);
 PG_FUNCTION_INFO_V1(lfsync_reset_job);
 
-/* One place to change when there is a scheduler. */
-static void
-note_schedule(const Job *job)
+/* The session's time zone as an option. */
+static char *
+timezone_option(void)
 {
-	if (job->schedule)
-		ereport(NOTICE,
-				(errmsg("job \"%s\" has a schedule, but nothing runs it yet", job->name),
-				 errhint("Run it with lfsync_export() or lfsync_start_job(), from cron for instance.")));
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"timezone\": ");
+	escape_json(&json, pg_get_timezone_name(session_timezone));
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/*
+ * Nobody would follow the schedule.  Who has restored many jobs enables all of
+ * them first, so that is no error.
+ */
+static void
+complain_unscheduled(const Job *job, bool restored)
+{
+	const char *database = quote_identifier(get_database_name(MyDatabaseId));
+	const char *all = lfsync_databases[0] == '\0' ? database :
+		psprintf("%s, %s", lfsync_databases, database);
+
+	ereport(restored ? WARNING : ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("nothing would run job \"%s\" by itself in this database", job->name),
+			 errdetail("Database %s is not in lfsync.databases.", database),
+			 errhint("ALTER SYSTEM SET lfsync.databases = %s; then restart the server. Or leave out the schedule, and call lfsync_export(%s) from cron.",
+					 quote_literal_cstr(all), quote_literal_cstr(job->name))));
+}
+
+/*
+ * What was just given must be a schedule that somebody follows.  Where its
+ * times depend on a time zone, that of the session is what was meant.
+ */
+static void
+complete_schedule(Job *job, bool restored)
+{
+	Schedule	schedule;
+	JobOptions	options;
+
+	job_schedule(job, &schedule, &options);
+	if (options.timezone == NULL &&
+		(options.condition || schedule_is_local(job->schedule, &options)))
+		job->options = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+														  JsonbPGetDatum(job->options),
+														  DirectFunctionCall1(jsonb_in,
+																			  CStringGetDatum(timezone_option()))));
+	if (job->enabled && schedule_is_automatic(&schedule) && !clock_has_scheduler())
+		complain_unscheduled(job, restored);
 }
 
 /* A relation as text that finds it again. */
@@ -79,8 +127,9 @@ store_job(FunctionCallInfo fcinfo, Job *job, int schedule)
 	job->options = PG_ARGISNULL(schedule + 2) ? no_options() :
 		PG_GETARG_JSONB_P(schedule + 2);
 	job_validate(job);
+	complete_schedule(job, false);
 	job_insert(job);
-	note_schedule(job);
+	clock_wake_at_commit();
 	PG_RETURN_INT64(job->id);
 }
 
@@ -248,6 +297,7 @@ lfsync_alter_job(PG_FUNCTION_ARGS)
 {
 	Job		   *job = job_get(required_text_arg(fcinfo, ALTER_NAME, "name"), true);
 	bool		unset[ALTER_ARGUMENTS] = {0};
+	bool		restored = !job_is_at_home(job);
 	bool		changed = false;
 
 #define CHANGE(argument, field, given, initial) \
@@ -292,9 +342,11 @@ lfsync_alter_job(PG_FUNCTION_ARGS)
 		job_check_owner(job);
 		job_validate(job);
 	}
+	if (!PG_ARGISNULL(ALTER_SCHEDULE) || !PG_ARGISNULL(ALTER_OPTIONS) ||
+		!PG_ARGISNULL(ALTER_ENABLED))
+		complete_schedule(job, restored);
 	job_update(job);
-	if (!PG_ARGISNULL(ALTER_SCHEDULE))
-		note_schedule(job);
+	clock_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -309,6 +361,7 @@ lfsync_drop_job(PG_FUNCTION_ARGS)
 	Job		   *job = job_get(required_text_arg(fcinfo, 0, "name"), true);
 
 	job_delete(job);
+	clock_wake_at_commit();
 	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
 	{
 		job_check_owner(job);
@@ -326,5 +379,6 @@ lfsync_reset_job(PG_FUNCTION_ARGS)
 
 	job->reset = true;
 	job_update(job);
+	clock_wake_at_commit();
 	PG_RETURN_VOID();
 }

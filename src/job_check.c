@@ -19,6 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -31,6 +32,7 @@
 #include "compat.h"
 #include "job.h"
 #include "mapping.h"
+#include "owner.h"
 #include "path.h"
 #include "precheck.h"
 #include "rowversion.h"
@@ -58,23 +60,15 @@ check_name(const char *name)
 				 errhint("Choose another name.")));
 }
 
-static void
-check_schedule(Interval *schedule)
+/* Returns what the job says besides. */
+static JobOptions
+check_schedule(const Job *job)
 {
-	Interval	zero = {0};
+	Schedule	schedule;
+	JobOptions	options;
 
-	if (schedule == NULL)
-		return;
-	if (INTERVAL_NOT_FINITE(schedule) ||
-		!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(schedule),
-										  IntervalPGetDatum(&zero))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid schedule: %s",
-						DatumGetCString(DirectFunctionCall1(interval_out,
-															IntervalPGetDatum(schedule)))),
-				 errdetail("A schedule is the time between two runs."),
-				 errhint("Give a positive interval such as '10 min'.")));
+	job_schedule(job, &schedule, &options);
+	return options;
 }
 
 static bool
@@ -132,6 +126,17 @@ typedef struct Findings
 	bool		mutable;		/* the filter looks at more than the row */
 } Findings;
 
+/* What runs as the owner before a run, or after one, must be something. */
+static void
+check_owners_code(const SyncOrder *order)
+{
+	if (order->condition && SPI_prepare(owner_question(order->condition), 0, NULL) == NULL)
+		elog(ERROR, "could not prepare condition \"%s\"", order->condition);
+	if (order->on_event &&
+		SPI_prepare(owner_call(order->on_event), 1, (Oid[]) {JSONBOID}) == NULL)
+		elog(ERROR, "could not prepare a call of \"%s\"", order->on_event);
+}
+
 /* Prepares what a run of the order would read, as the current user. */
 static Findings
 prepare_source(const SyncOrder *order)
@@ -141,6 +146,7 @@ prepare_source(const SyncOrder *order)
 	Findings	findings;
 
 	SPI_connect();
+	check_owners_code(order);
 	if (order->query)
 	{
 		source = source_prepare(InvalidOid, "query", order->query);
@@ -372,9 +378,10 @@ validate(Job *job)
 	Findings	findings;
 	bool		versioned = false;
 	const char *why = "those of a query have none";
+	JobOptions	options;
 
 	check_name(job->name);
-	check_schedule(job->schedule);
+	options = check_schedule(job);
 	if (job->mode)
 		check_export_mode(job->mode);
 	precheck_owner(job->owner_oid);
@@ -391,6 +398,8 @@ validate(Job *job)
 		if (!order.options.row_security)
 			precheck_row_security(relid, job->owner_oid);
 	}
+	order.condition = options.condition;
+	order.on_event = options.on_event;
 	findings = prepare_source_as(job->owner_oid, &order);
 	if (job->source)
 	{

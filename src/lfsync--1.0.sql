@@ -36,14 +36,18 @@ CREATE TABLE lfsync_runs (
     hint text,
     position_from text,
     position_to text,
-    notes jsonb                     -- every loss or oddity, counted
+    notes jsonb,                    -- every loss or oddity, counted
+    job_id bigint                   -- tells a job from a later one of its name
 );
 
 CREATE INDEX lfsync_runs_running ON lfsync_runs (run_id) WHERE status = 'running';
+CREATE INDEX lfsync_runs_job ON lfsync_runs (job_id, run_id);
+CREATE INDEX lfsync_runs_finished ON lfsync_runs (finished_at);
 
 COMMENT ON TABLE lfsync_runs IS 'runs of lfsync, live and past; everybody sees their own';
 
 ALTER TABLE lfsync_runs ENABLE ROW LEVEL SECURITY;
+/* messages name values and paths, so that who only watches has lfsync_status */
 CREATE POLICY lfsync_runs_own ON lfsync_runs FOR SELECT
     USING (pg_catalog.pg_has_role(owner_oid, 'MEMBER')
            OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER'));
@@ -100,6 +104,45 @@ GRANT SELECT ON lfsync_jobs TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('lfsync_jobs', '');
 SELECT pg_catalog.pg_extension_config_dump('lfsync_jobs_job_id_seq', '');
+
+/*
+ * What has become of each job: its totals, which survive the retention of runs,
+ * and where its schedule stands.  Written by runs and by the scheduler.
+ */
+CREATE TABLE lfsync_job_state (
+    job_id bigint PRIMARY KEY,
+    anchor timestamptz,             -- the first time of its schedule
+    served timestamptz,             -- the last time that a start has served
+    attempt integer NOT NULL,       -- tries since the last success
+    attempt_at timestamptz,         -- the last one, written before it starts
+    retry_after bigint NOT NULL,    -- microseconds from it to the next
+    altered_at timestamptz,         -- which version of the job was tried
+    open_try boolean NOT NULL,      -- it has not ended
+    last_status text,
+    last_run_id bigint NOT NULL,
+    last_ended_at timestamptz,
+    last_us bigint NOT NULL,
+    last_sqlstate text,
+    last_message text,
+    success_at timestamptz,
+    snapshot_at timestamptz,
+    position text,
+    runs_total bigint NOT NULL,
+    runs_succeeded bigint NOT NULL,
+    runs_failed bigint NOT NULL,
+    rows_written bigint NOT NULL,
+    bytes_written bigint NOT NULL,
+    total_us bigint NOT NULL,
+    consecutive_failures integer NOT NULL,
+    recent_runs integer NOT NULL,
+    recent_failures integer NOT NULL,   -- a bit for each
+    health text,                    -- as last told
+    health_since timestamptz
+);
+
+COMMENT ON TABLE lfsync_job_state IS 'internal: what lfsync_status is made of';
+
+SELECT pg_catalog.pg_extension_config_dump('lfsync_job_state', '');
 
 /*
  * Exports.  Each runs to its end before it returns, in processes of its own,
@@ -382,6 +425,40 @@ LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = p.pid;
 COMMENT ON VIEW lfsync_progress IS 'live runs of lfsync; values for their owners and pg_read_all_stats';
 
 GRANT SELECT ON lfsync_progress TO PUBLIC;
+
+CREATE FUNCTION lfsync_status_rows(
+    OUT job text, OUT owner text, OUT mode text, OUT guarantee text,
+    OUT enabled boolean, OUT last_status text, OUT success_at timestamptz,
+    OUT snapshot_at timestamptz, OUT runs_total bigint,
+    OUT runs_succeeded bigint, OUT runs_failed bigint, OUT total_us bigint,
+    OUT consecutive_failures integer, OUT "position" text,
+    OUT next_run_at timestamptz, OUT health text, OUT message text,
+    OUT rows_written bigint, OUT bytes_written bigint, OUT seen_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'lfsync_status_rows'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION lfsync_status_rows()
+    IS 'jobs as the view lfsync_status needs them';
+
+CREATE VIEW lfsync_status AS
+SELECT s.job, s.mode, s.guarantee, s.enabled, s.last_status,
+       s.success_at AS last_success_at,
+       s.seen_at - s.snapshot_at AS lag,
+       s.runs_total, s.runs_succeeded, s.runs_failed,
+       CASE WHEN s.runs_succeeded + s.runs_failed > 0
+            THEN pg_catalog.round(100.0 * s.runs_succeeded / (s.runs_succeeded + s.runs_failed), 1)
+       END AS success_rate,
+       CASE WHEN s.runs_succeeded > 0
+            THEN pg_catalog.make_interval(secs => pg_catalog.round(s.total_us / 1e6 / s.runs_succeeded, 3)::double precision)
+       END AS avg_duration,
+       s.consecutive_failures, s."position", s.next_run_at, s.health, s.message,
+       s.rows_written, s.bytes_written, s.owner
+FROM lfsync_status_rows() AS s;
+
+COMMENT ON VIEW lfsync_status IS 'how it stands with every job; one''s own, and all for pg_monitor';
+
+GRANT SELECT ON lfsync_status TO PUBLIC;
 
 /* Files are the administrator's to give away: see the README for the GRANTs. */
 REVOKE ALL ON FUNCTION lfsync_export(regclass, text, text, text, text[], text[], text, json, jsonb) FROM PUBLIC;

@@ -13,9 +13,13 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
 
+#include "clock.h"
 #include "lfsync.h"
 #include "progress.h"
+#include "scheduler.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,6 +30,9 @@ PG_MODULE_MAGIC;
 #define MIN_BATCH_KB			1024
 #define MAX_BATCH_KB			8192
 #define DEFAULT_BUSY_TIMEOUT_MS	30000
+#define DEFAULT_NAPTIME_MS		60000
+#define DEFAULT_RETENTION_S		(30 * SECS_PER_DAY)
+#define DEFAULT_HISTORY_ROWS	1000
 
 char	   *lfsync_export_directory;
 int			lfsync_max_runs;
@@ -34,6 +41,11 @@ int			lfsync_busy_timeout;
 int			lfsync_run_timeout;
 int			lfsync_file_mode;
 int			lfsync_log_runs;
+char	   *lfsync_databases;
+int			lfsync_ndatabases;
+int			lfsync_naptime;
+int			lfsync_history_retention;
+int			lfsync_history_rows;
 
 static const struct config_enum_entry log_runs_options[] = {
 	{"none", LOG_RUNS_NONE, false},
@@ -64,6 +76,18 @@ check_file_mode(int *newval, void **extra, GucSource source)
 		return false;
 	}
 	return true;
+}
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	List	   *names;
+	bool		valid = SplitIdentifierString(pstrdup(*newval), ',', &names);
+
+	list_free(names);
+	if (!valid)
+		GUC_check_errdetail("\"lfsync.databases\" must be a list of names.");
+	return valid;
 }
 
 static const char *
@@ -127,9 +151,42 @@ _PG_init(void)
 							 LOG_RUNS_ERRORS, log_runs_options,
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
+	DefineCustomStringVariable("lfsync.databases",
+							   "Databases whose jobs run by themselves.",
+							   "A list of names; each takes one of max_worker_processes for its scheduler.",
+							   &lfsync_databases,
+							   "",
+							   PGC_POSTMASTER, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomIntVariable("lfsync.naptime",
+							"How long a scheduler sleeps at most before it looks at its jobs again.",
+							NULL,
+							&lfsync_naptime,
+							DEFAULT_NAPTIME_MS, 100, SECS_PER_HOUR * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("lfsync.history_retention",
+							"How long runs stay in lfsync_runs.",
+							"0 means for ever.",
+							&lfsync_history_retention,
+							DEFAULT_RETENTION_S, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("lfsync.history_rows",
+							"How many runs of a job stay in lfsync_runs.",
+							"0 means all.",
+							&lfsync_history_rows,
+							DEFAULT_HISTORY_ROWS, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("lfsync");
 
 	/* without shared memory only what needs none works; see progress_require */
 	if (process_shared_preload_libraries_in_progress)
+	{
 		progress_install_hooks();
+		/* registers as many as there are databases */
+		lfsync_ndatabases = scheduler_register();
+		clock_install_hooks();
+	}
 }

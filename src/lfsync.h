@@ -25,6 +25,11 @@ extern int	lfsync_busy_timeout;	/* ms */
 extern int	lfsync_run_timeout; /* ms */
 extern int	lfsync_file_mode;	/* permission bits */
 extern int	lfsync_log_runs;	/* LogRuns */
+extern char *lfsync_databases;	/* as given ... */
+extern int	lfsync_ndatabases;	/* ... and how many they are */
+extern int	lfsync_naptime;		/* ms */
+extern int	lfsync_history_retention;	/* s, 0: for ever */
+extern int	lfsync_history_rows;	/* 0: all */
 
 /* Prefixes that belong to us inside a SQLite file. */
 #define LFSYNC_TABLE_PREFIX	"_lfsync_"

@@ -108,7 +108,7 @@ lfsync_preview(PG_FUNCTION_ARGS)
 	relid = required_relation_arg(fcinfo, 0, "source", &relname);
 	precheck_source(relid, NIL);
 	order.mapping = text_arg(fcinfo, 1);
-	options_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &order.options);
+	options_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &order.options, NULL);
 	order.sources = list_make1_oid(relid);
 	order.table_names = mapping_target_names(order.mapping, NULL, relname);
 

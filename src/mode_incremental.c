@@ -564,6 +564,9 @@ incremental_scan(Run *run)
 	memset(&scan, 0, sizeof(scan));
 	scan.run = run;
 	scan.table = linitial(run->tables);
+	if (run->order->cursor_columns != NIL)
+		cursor_note_unseen_writers(run, scan.table,
+								   cursor_keyset(scan.table, run->order->cursor_columns));
 	if (!sync_can_go_on(run))
 	{
 		load(run, scan.table);

@@ -119,7 +119,7 @@ order_expression(const RunTable *table, int key)
 		return pstrdup(name);
 	if ((type == TEXTOID || type == VARCHAROID) && GetDatabaseEncoding() == PG_UTF8)
 		return psprintf("%s COLLATE pg_catalog.\"C\"", name);
-	return psprintf("%s(%s)", store_function("lfsync_stored"), name);
+	return psprintf("%s(%s)", store_name("lfsync_stored"), name);
 }
 
 /*

@@ -30,14 +30,15 @@ typedef enum OptionKind
 	OPTION_MODE,				/* permission bits, octal text */
 	OPTION_DURATION,			/* stored in ms */
 	OPTION_SCALAR,				/* text or number, kept as text */
-	OPTION_LIST					/* an array of names */
+	OPTION_LIST,				/* an array of text */
+	OPTION_TEXT_POINTER			/* text of any length */
 } OptionKind;
 
 typedef struct OptionSpec
 {
 	const char *name;
 	OptionKind	kind;
-	size_t		offset;			/* in SyncOptions: an int, a bool or text */
+	size_t		offset;			/* in SyncOptions or JobOptions */
 	const char *values[5];		/* of an enum, in its order */
 } OptionSpec;
 
@@ -68,6 +69,22 @@ static const OptionSpec option_specs[] = {
 	{"uuid", OPTION_ENUM, FIELD(uuid), {"text", "blob", NULL}},
 };
 
+#define JOB_FIELD(name) offsetof(JobOptions, name)
+
+static const OptionSpec job_option_specs[] = {
+	{"attempts_at", OPTION_LIST, JOB_FIELD(attempts_at), {NULL}},
+	{"backoff", OPTION_DURATION, JOB_FIELD(backoff), {NULL}},
+	{"condition", OPTION_TEXT_POINTER, JOB_FIELD(condition), {NULL}},
+	{"max_attempts", OPTION_INTEGER, JOB_FIELD(max_attempts), {NULL}},
+	{"not_after", OPTION_TEXT_POINTER, JOB_FIELD(not_after), {NULL}},
+	{"not_before", OPTION_TEXT_POINTER, JOB_FIELD(not_before), {NULL}},
+	{"on_event", OPTION_TEXT_POINTER, JOB_FIELD(on_event), {NULL}},
+	{"timezone", OPTION_TEXT_POINTER, JOB_FIELD(timezone), {NULL}},
+};
+
+#define DEFAULT_MAX_ATTEMPTS	3
+#define DEFAULT_BACKOFF_MS		4000
+
 static void
 options_default(SyncOptions *options)
 {
@@ -80,20 +97,31 @@ options_default(SyncOptions *options)
 }
 
 static const OptionSpec *
-find_option(const char *name)
+find_option(const OptionSpec *specs, size_t nspecs, const char *name)
+{
+	for (size_t i = 0; i < nspecs; i++)
+	{
+		if (strcmp(specs[i].name, name) == 0)
+			return &specs[i];
+	}
+	return NULL;
+}
+
+static void
+refuse_unknown(const char *name, bool of_job)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
 	for (size_t i = 0; i < lengthof(option_specs); i++)
-	{
-		if (strcmp(option_specs[i].name, name) == 0)
-			return &option_specs[i];
 		appendStringInfo(&list, "%s%s", i ? ", " : "", option_specs[i].name);
-	}
+	for (size_t i = 0; of_job && i < lengthof(job_option_specs); i++)
+		appendStringInfo(&list, ", %s", job_option_specs[i].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown option \"%s\"", name),
+			 find_option(job_option_specs, lengthof(job_option_specs), name) ?
+			 errdetail("It says when a job runs by itself, and does not go with a single run.") : 0,
 			 errhint("Valid options are: %s.", list.data)));
 }
 
@@ -149,7 +177,10 @@ wrong_value(const OptionSpec *spec, const JsonbValue *value)
 			appendStringInfo(&valid, "text of 1 to %d bytes, numbers", OPTION_TEXT - 1);
 			break;
 		case OPTION_LIST:
-			appendStringInfo(&valid, "an array of names, of %d bytes together at most", OPTION_NAMES - 1);
+			appendStringInfo(&valid, "an array of text, of %d bytes together at most", OPTION_NAMES - 1);
+			break;
+		case OPTION_TEXT_POINTER:
+			appendStringInfoString(&valid, "text that is not empty");
 			break;
 	}
 	ereport(ERROR,
@@ -242,7 +273,7 @@ options_names(const char *value)
 }
 
 static void
-set_option(SyncOptions *options, const OptionSpec *spec, const JsonbValue *value)
+set_option(void *options, const OptionSpec *spec, const JsonbValue *value)
 {
 	int		   *field = (int *) ((char *) options + spec->offset);
 	int64		number;
@@ -318,11 +349,17 @@ set_option(SyncOptions *options, const OptionSpec *spec, const JsonbValue *value
 			if (!join_names(value, (char *) field))
 				wrong_value(spec, value);
 			break;
+
+		case OPTION_TEXT_POINTER:
+			if (value->type != jbvString || value->val.string.len == 0)
+				wrong_value(spec, value);
+			*(char **) field = scalar_text(value);
+			break;
 	}
 }
 
 void
-options_parse(Jsonb *json, SyncOptions *options)
+options_parse(Jsonb *json, SyncOptions *options, JobOptions *job)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -330,6 +367,12 @@ options_parse(Jsonb *json, SyncOptions *options)
 	JsonbValue	value;
 
 	options_default(options);
+	if (job)
+	{
+		memset(job, 0, sizeof(JobOptions));
+		job->max_attempts = DEFAULT_MAX_ATTEMPTS;
+		job->backoff = DEFAULT_BACKOFF_MS;
+	}
 	if (json == NULL)
 		return;
 	if (!JB_ROOT_IS_OBJECT(json))
@@ -342,10 +385,18 @@ options_parse(Jsonb *json, SyncOptions *options)
 	(void) JsonbIteratorNext(&it, &key, true);	/* the object's start */
 	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
 	{
-		const OptionSpec *spec = find_option(scalar_text(&key));
+		const char *name = scalar_text(&key);
+		const OptionSpec *spec = find_option(option_specs, lengthof(option_specs), name);
+		const OptionSpec *job_spec = job == NULL ? NULL :
+			find_option(job_option_specs, lengthof(job_option_specs), name);
 
 		(void) JsonbIteratorNext(&it, &value, true);
-		set_option(options, spec, &value);
+		if (spec)
+			set_option(options, spec, &value);
+		else if (job_spec)
+			set_option(job, job_spec, &value);
+		else
+			refuse_unknown(name, job != NULL);
 	}
 	Assert(token == WJB_END_OBJECT);
 

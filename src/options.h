@@ -119,11 +119,26 @@ typedef struct SyncOptions
 	int			run_timeout;	/* ms, 0: none */
 } SyncOptions;
 
+/* What a job may say besides: when it runs by itself.  NULL, empty: not given. */
+typedef struct JobOptions
+{
+	char		attempts_at[OPTION_NAMES];	/* times of day; the first opens a
+											 * cycle */
+	char	   *condition;		/* SQL */
+	char	   *not_before;		/* a time of day, or a point in time */
+	char	   *not_after;
+	char	   *timezone;
+	char	   *on_event;		/* a function's name */
+	int			max_attempts;
+	int			backoff;		/* ms */
+} JobOptions;
+
 /*
  * Fills *options from a json object over the defaults; an unknown key or a
- * wrong value is an error (22023) that lists the valid ones.
+ * wrong value is an error (22023) that lists the valid ones.  Without *job,
+ * what only jobs may say is unknown.
  */
-extern void options_parse(Jsonb *json, SyncOptions *options);
+extern void options_parse(Jsonb *json, SyncOptions *options, JobOptions *job);
 
 /* The names that an option for several has, as a list of char *. */
 extern List *options_names(const char *value);

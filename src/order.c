@@ -47,6 +47,13 @@ order_send(const SyncOrder *order)
 
 	initStringInfo(&message);
 	message_put_text(&message, order->job);
+	message_put_int(&message, order->job_id);
+	message_put_int(&message, order->scheduled);
+	message_put_int(&message, order->attempt);
+	message_put_text(&message, order->condition);
+	message_put_text(&message, order->timezone);
+	message_put_text(&message, order->event);
+	message_put_text(&message, order->on_event);
 	message_put_text(&message, order->mode);
 	put_oids(&message, order->sources);
 	message_put_texts(&message, order->table_names);
@@ -92,6 +99,13 @@ order_receive(dsm_handle handle, dsm_segment **segment)
 
 	order = palloc0(sizeof(SyncOrder));
 	order->job = message_get_text(&message);
+	order->job_id = message_get_int(&message);
+	order->scheduled = message_get_int(&message) != 0;
+	order->attempt = (int) message_get_int(&message);
+	order->condition = message_get_text(&message);
+	order->timezone = message_get_text(&message);
+	order->event = message_get_text(&message);
+	order->on_event = message_get_text(&message);
 	order->mode = message_get_text(&message);
 	order->sources = get_oids(&message);
 	order->table_names = message_get_texts(&message);

@@ -16,6 +16,13 @@
 typedef struct SyncOrder
 {
 	char	   *job;			/* NULL: a one-off run */
+	int64		job_id;			/* 0: not a run that counts as the job's */
+	bool		scheduled;		/* started by the scheduler ... */
+	int			attempt;		/* ... for which time, from 1 */
+	char	   *condition;		/* SQL: run only if it is true; NULL: always */
+	char	   *timezone;		/* for the condition; NULL: UTC */
+	char	   *event;			/* json: call "on_event" with it, no more */
+	char	   *on_event;
 	char	   *mode;
 	List	   *sources;		/* OIDs; empty if there is a query */
 	List	   *table_names;	/* one per source, or the query's one */

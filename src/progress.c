@@ -30,10 +30,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "lfsync.h"
 #include "progress.h"
 
 #define LFSYNC_TRANCHE "lfsync"
+#define SLOT_STARTING "starting"
 
 RunSlots   *run_slots = NULL;
 
@@ -111,22 +113,60 @@ progress_require(void)
 				 errhint("Add lfsync to shared_preload_libraries and restart the server.")));
 }
 
+bool
+slot_is_live(const RunSlot *slot)
+{
+	return (slot->holders & (SLOT_RUNNER | SLOT_WRITER)) != 0;
+}
+
+bool
+slot_wants_worker(const RunSlot *slot)
+{
+	return (slot->holders & SLOT_RUNNER) != 0 && !slot->had_writer &&
+		strcmp(slot->phase, SLOT_STARTING) == 0;
+}
+
 RunSlot *
-slot_claim(Oid dboid, Oid owner, SlotHandle *handle)
+slots_copy(void)
+{
+	Size		size = run_slots->nslots * sizeof(RunSlot);
+	RunSlot    *copies = palloc(size);
+
+	LWLockAcquire(run_slots->lock, LW_SHARED);
+	memcpy(copies, run_slots->slots, size);
+	LWLockRelease(run_slots->lock);
+	return copies;
+}
+
+RunSlot *
+slot_claim(Oid dboid, Oid owner, int64 job_id, SlotHandle *handle)
 {
 	RunSlot    *slot = NULL;
+	bool		running = false;
+	int64		other = 0;
 
 	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < run_slots->nslots; i++)
 	{
-		if (run_slots->slots[i].holders == 0)
+		RunSlot    *candidate = &run_slots->slots[i];
+
+		if (candidate->holders == 0)
 		{
-			slot = &run_slots->slots[i];
-			handle->index = i;
-			break;
+			if (slot == NULL)
+			{
+				slot = candidate;
+				handle->index = i;
+			}
+		}
+		else if (job_id != 0 && candidate->job_id == job_id &&
+				 candidate->dboid == dboid &&
+				 (slot_is_live(candidate) || candidate->status == RUN_RUNNING))
+		{
+			running = true;
+			other = candidate->run_id;
 		}
 	}
-	if (slot)
+	if (slot && !running)
 	{
 		uint32		generation = slot->generation + 1;
 
@@ -137,9 +177,10 @@ slot_claim(Oid dboid, Oid owner, SlotHandle *handle)
 		slot->holders = SLOT_CALLER;
 		slot->dboid = dboid;
 		slot->owner = owner;
+		slot->job_id = job_id;
 		slot->attempt = 1;
 		slot->started_at = GetCurrentTimestamp();
-		strlcpy(slot->phase, "starting", sizeof(slot->phase));
+		strlcpy(slot->phase, SLOT_STARTING, sizeof(slot->phase));
 		pg_atomic_write_u64(&slot->rows_estimated, 0);
 		pg_atomic_write_u64(&slot->rows_read, 0);
 		pg_atomic_write_u64(&slot->rows_written, 0);
@@ -152,6 +193,13 @@ slot_claim(Oid dboid, Oid owner, SlotHandle *handle)
 	}
 	LWLockRelease(run_slots->lock);
 
+	if (running)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the job is running already"),
+				 other ? errdetail("Its run " INT64_FORMAT " is under way; see lfsync_progress.", other) :
+				 errdetail("A run of it is being started; see lfsync_progress."),
+				 errhint("Wait for its end, or stop it with lfsync_cancel().")));
 	if (slot == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
@@ -180,9 +228,14 @@ slot_attach(const SlotHandle *handle, int holder)
 		if (holder == SLOT_RUNNER)
 			slot->runner_pid = MyProcPid;
 		else if (holder == SLOT_WRITER)
+		{
 			slot->writer_pid = MyProcPid;
+			slot->had_writer = true;
+		}
 	}
 	LWLockRelease(run_slots->lock);
+	if (slot && holder == SLOT_WRITER)
+		clock_wake(InvalidOid);
 	return slot;
 }
 
@@ -212,6 +265,8 @@ slot_release(RunSlot *slot, int holder)
 	else if (holder == SLOT_RUNNER)
 		slot->runner_pid = 0;
 	LWLockRelease(run_slots->lock);
+	/* whoever waits for a slot, a file or the end of a run looks again */
+	clock_wake(InvalidOid);
 }
 
 void
@@ -409,20 +464,12 @@ lfsync_progress_rows(PG_FUNCTION_ARGS)
 {
 #define PROGRESS_COLS 22
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			nslots;
 	RunSlot    *copies;
 
 	progress_require();
 	InitMaterializedSRF(fcinfo, 0);
-
-	/* Copy under the lock, format from the copy. */
-	nslots = run_slots->nslots;
-	copies = palloc(nslots * sizeof(RunSlot));
-	LWLockAcquire(run_slots->lock, LW_SHARED);
-	memcpy(copies, run_slots->slots, nslots * sizeof(RunSlot));
-	LWLockRelease(run_slots->lock);
-
-	for (int i = 0; i < nslots; i++)
+	copies = slots_copy();
+	for (int i = 0; i < run_slots->nslots; i++)
 	{
 		RunSlot    *slot = &copies[i];
 		Datum		values[PROGRESS_COLS];
@@ -430,7 +477,7 @@ lfsync_progress_rows(PG_FUNCTION_ARGS)
 		char	   *datname;
 
 		/* A slot that only its caller still reads has no live run any more. */
-		if ((slot->holders & (SLOT_RUNNER | SLOT_WRITER)) == 0)
+		if (!slot_is_live(slot))
 			continue;
 		memset(nulls, true, sizeof(nulls));
 

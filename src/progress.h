@@ -26,7 +26,9 @@ typedef enum RunStatus
 	RUN_RUNNING,
 	RUN_SUCCEEDED,
 	RUN_FAILED,
-	RUN_CANCELLED
+	RUN_CANCELLED,
+	RUN_STOPPED,				/* by the server, or by its caller's end */
+	RUN_SKIPPED					/* its job's condition was not met */
 } RunStatus;
 
 /* What a run counted. */
@@ -42,6 +44,7 @@ typedef struct RunCounts
 	int64		scan_us;		/* reading and converting */
 	int64		write_us;		/* the writer at work */
 	int64		wait_us;		/* waiting for the other side, or for locks */
+	TimestampTz snapshot_at;	/* of what was read; 0: it did not come to that */
 } RunCounts;
 
 /* An error as it crosses processes; all text is UTF-8. */
@@ -71,6 +74,7 @@ typedef struct RunSlot
 	uint32		generation;		/* bumped at each claim, never 0 */
 	Oid			dboid;
 	Oid			owner;
+	int64		job_id;			/* 0: not the run of a job */
 	dsm_handle	order;			/* the caller's segment: order and result */
 	TimestampTz started_at;
 	int			attempt;
@@ -89,6 +93,7 @@ typedef struct RunSlot
 
 	/* set by the writer */
 	int			writer_pid;
+	bool		had_writer;		/* there is one, or there was */
 	char		claimed[MAXPGPATH]; /* the file nobody else may write, in the
 									 * server's bytes; empty: none yet */
 	dev_t		claimed_dev;	/* of its directory */
@@ -132,8 +137,21 @@ extern void progress_install_hooks(void);
 /* Error 55000 with the preload hint unless shared memory is there. */
 extern void progress_require(void);
 
-/* Claims a free slot for the caller; an error (53300) if all are taken. */
-extern RunSlot *slot_claim(Oid dboid, Oid owner, SlotHandle *handle);
+/*
+ * Claims a free slot for the caller.  An error if the job has a run under way
+ * (55006), or if all slots are taken (53300).
+ */
+extern RunSlot *slot_claim(Oid dboid, Oid owner, int64 job_id,
+						   SlotHandle *handle);
+
+/* A copy of all slots, RunSlots.nslots of them. */
+extern RunSlot *slots_copy(void);
+
+/* Is a run still short of a worker, of the two that it takes? */
+extern bool slot_wants_worker(const RunSlot *slot);
+
+/* Has a slot a run that is not over? */
+extern bool slot_is_live(const RunSlot *slot);
 
 /*
  * The slot of a handle, or NULL if it has been given away since.  A worker

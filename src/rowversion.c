@@ -98,7 +98,7 @@ char *
 rowversion_condition(const char *xmin, uint64 from, uint64 until)
 {
 	return psprintf("%s(%s, " UINT64_FORMAT ", " UINT64_FORMAT ")",
-					store_function("lfsync_row_version"), xmin, from, until);
+					store_name("lfsync_row_version"), xmin, from, until);
 }
 
 /*

@@ -49,11 +49,13 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "history.h"
 #include "job.h"
 #include "lfsync.h"
 #include "mapping.h"
+#include "owner.h"
 #include "runner.h"
 
 PGDLLEXPORT void lfsync_runner_main(Datum arg);
@@ -66,6 +68,9 @@ PGDLLEXPORT void lfsync_runner_main(Datum arg);
 #define PAGE_BUFFERS	4
 #define PAGE_BUFFER_PART	8	/* of batch_bytes */
 #define IMAGE_BUFFERS	2
+
+/* Each table of an image has pages of its own, however large they are. */
+#define IMAGE_PAGES		64
 
 static Run *current_run = NULL;
 static volatile sig_atomic_t got_sigterm = false;
@@ -212,7 +217,8 @@ pin_settings(const SyncOrder *order)
 					PGC_SUSET, PGC_S_SESSION);
 	/* names in a query, a filter or a mapping are the caller's; nothing else needs any */
 	SetConfigOption("search_path",
-					order->query || order->filter || order->mapping ? order->search_path : "pg_catalog",
+					order->query || order->filter || order->mapping ||
+					order->condition || order->event ? order->search_path : "pg_catalog",
 					PGC_USERSET, PGC_S_SESSION);
 
 	/* this one looks for conversions in the catalogs, under the others */
@@ -224,8 +230,11 @@ pin_settings(const SyncOrder *order)
 void
 run_use_images(Run *run)
 {
+	Size		least = (Size) IMAGE_PAGES * run->order->options.page_size;
+
 	if (run->channel->enlarged == NULL)
-		channel_enlarge(run->channel, IMAGE_BUFFERS, (Size) lfsync_batch_bytes * 1024);
+		channel_enlarge(run->channel, IMAGE_BUFFERS,
+						Max((Size) lfsync_batch_bytes * 1024, least));
 }
 
 /* The writer looks at the target and says how it is to be written. */
@@ -254,8 +263,10 @@ open_target(Run *run)
 		request.tables = lappend(request.tables,
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
 
+	/* somebody who waits had rather know at once */
 	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
-								  (Size) lfsync_batch_bytes * 1024 / PAGE_BUFFER_PART);
+								  (Size) lfsync_batch_bytes * 1024 / PAGE_BUFFER_PART,
+								  run->order->scheduled ? lfsync_busy_timeout : 0);
 	channel_begin(run->channel, MESSAGE_OPEN);
 	message_put_open(&run->channel->message, &request);
 	channel_send(run->channel);
@@ -449,6 +460,7 @@ read_source(Run *run, const SyncMode *mode)
 	PopActiveSnapshot();
 
 	PushActiveSnapshot(GetTransactionSnapshot());
+	run->counts.snapshot_at = clock_now();
 	flush_wal();
 	refuse_held(run->order);
 
@@ -625,8 +637,8 @@ run_succeeded(Run *run)
 	MemoryContextSwitchTo(run->context);
 	set_outcome(run, RUN_SUCCEEDED);
 	memset(&no_error, 0, sizeof(no_error));
-	history_end(run->slot, RUN_SUCCEEDED, &run->counts, &no_error, notes,
-				run->position_from, run->position_to);
+	history_end(run->slot, run->order, RUN_SUCCEEDED, &run->counts, &no_error,
+				notes, run->position_from, run->position_to);
 	if (run->order->reset)
 		job_clear_reset(run->order->job);
 	if (lfsync_log_runs == LOG_RUNS_ALL)
@@ -643,10 +655,16 @@ run_order(Run *run)
 
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("lfsync: %s to %s", run->order->mode, run->order->file));
-	if (run->order->options.run_timeout > 0)
-		enable_timeout_after(RegisterTimeout(USER_TIMEOUT, run_timeout_handler),
-							 run->order->options.run_timeout);
-
+	if (run->order->condition)
+	{
+		slot_set_phase(run->slot, "asking for its condition");
+		if (!owner_agrees(run->order))
+		{
+			history_skip(run->order);
+			slot_set_status(run->slot, RUN_SKIPPED);
+			return;
+		}
+	}
 	(void) history_start(run->slot, run->order);
 	MemoryContextSwitchTo(run->context);
 
@@ -687,12 +705,36 @@ write_end(Run *run, RunStatus status, const RunError *error)
 	{
 		if (run->published)
 			run_succeeded(run);
-		else if (run->slot->run_id > 0)
-			history_end(run->slot, status, &run->counts, error, NULL, NULL, NULL);
+		else
+		{
+			/* a condition that fails does so before the run is one */
+			if (run->slot->run_id == 0 && run->order->condition && status == RUN_FAILED)
+				(void) history_start(run->slot, run->order);
+			if (run->slot->run_id > 0)
+				history_end(run->slot, run->order, status, &run->counts, error,
+							NULL, NULL, NULL);
+		}
 	}
 	PG_CATCH();
 	{
 		/* the next run will mark it crashed */
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+}
+
+/* What the run did is told; that this fails changes nothing of it. */
+static void
+trim_history(Run *run)
+{
+	PG_TRY();
+	{
+		history_trim(run->order->job_id);
+	}
+	PG_CATCH();
+	{
 		EmitErrorReport();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
@@ -719,13 +761,17 @@ run_failed(Run *run, ErrorData *edata)
 
 	error = run->slot->error;
 	if (error.sqlerrcode == ERRCODE_QUERY_CANCELED && !timed_out)
-		status = RUN_CANCELLED;
+		status = got_sigterm ? RUN_STOPPED : RUN_CANCELLED;
 	if (!run->published)
 		set_outcome(run, status);
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 
-	if (lfsync_log_runs >= LOG_RUNS_ERRORS)
+	if (run->order->event)
+		ereport(LOG,
+				(errmsg("function \"%s\", called for an event of lfsync job \"%s\", failed: %s",
+						run->order->on_event, run->order->job, error.message)));
+	else if (lfsync_log_runs >= LOG_RUNS_ERRORS)
 		ereport(LOG,
 				(errmsg(run->published ?
 						"lfsync run " INT64_FORMAT " published its file, and then failed: %s" :
@@ -773,7 +819,13 @@ lfsync_runner_main(Datum arg)
 	{
 		pin_settings(run->order);
 		MemoryContextSwitchTo(run->context);
-		run_order(run);
+		if (run->order->options.run_timeout > 0)
+			enable_timeout_after(RegisterTimeout(USER_TIMEOUT, run_timeout_handler),
+								 run->order->options.run_timeout);
+		if (run->order->event)
+			owner_tell(run->order);
+		else
+			run_order(run);
 	}
 	PG_CATCH();
 	{
@@ -785,5 +837,7 @@ lfsync_runner_main(Datum arg)
 		run_failed(run, edata);
 	}
 	PG_END_TRY();
+	if (run->slot->run_id > 0)
+		trim_history(run);
 	proc_exit(0);
 }

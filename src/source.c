@@ -193,56 +193,82 @@ rows_of_relation(Oid relid)
 	return rows;
 }
 
-static bool reads_all(const PlannedStmt *stmt, const Plan *plan);
+typedef bool (*PlanTest) (const PlannedStmt *stmt, const Plan *plan);
+
+static bool some_plan(const PlannedStmt *stmt, const Plan *plan, PlanTest test);
 
 static bool
-any_reads_all(const PlannedStmt *stmt, const List *plans)
+some_plan_of(const PlannedStmt *stmt, const List *plans, PlanTest test)
 {
 	ListCell   *lc;
 
 	foreach(lc, plans)
 	{
-		if (reads_all(stmt, (const Plan *) lfirst(lc)))
+		if (some_plan(stmt, (const Plan *) lfirst(lc), test))
 			return true;
 	}
 	return false;
 }
 
-/* What counts is what a scan reads, not what it lets through. */
 static bool
-reads_all(const PlannedStmt *stmt, const Plan *plan)
+some_plan(const PlannedStmt *stmt, const Plan *plan, PlanTest test)
 {
 	if (plan == NULL)
 		return false;
-	if (IsA(plan, Sort) && plan->plan_rows > SMALL_TABLE)
+	if (test(stmt, plan))
 		return true;
-	if (IsA(plan, SeqScan))
-		return rows_of_relation(list_nth_node(RangeTblEntry, stmt->rtable,
-											  ((const Scan *) plan)->scanrelid - 1)->relid) > SMALL_TABLE;
 	if (IsA(plan, Append))
-		return any_reads_all(stmt, ((const Append *) plan)->appendplans);
+		return some_plan_of(stmt, ((const Append *) plan)->appendplans, test);
 	if (IsA(plan, MergeAppend))
-		return any_reads_all(stmt, ((const MergeAppend *) plan)->mergeplans);
+		return some_plan_of(stmt, ((const MergeAppend *) plan)->mergeplans, test);
 	if (IsA(plan, SubqueryScan))
-		return reads_all(stmt, ((const SubqueryScan *) plan)->subplan);
-	return reads_all(stmt, plan->lefttree) || reads_all(stmt, plan->righttree);
+		return some_plan(stmt, ((const SubqueryScan *) plan)->subplan, test);
+	return some_plan(stmt, plan->lefttree, test) || some_plan(stmt, plan->righttree, test);
 }
 
-bool
-source_reads_all(Source *source)
+static bool
+source_plan_has(Source *source, PlanTest test)
 {
 	CachedPlan *plan = SPI_plan_get_cached_plan(source->plan);
-	bool		all = false;
+	bool		found = false;
 
 	if (plan != NULL)
 	{
 		PlannedStmt *stmt = linitial_node(PlannedStmt, plan->stmt_list);
 
-		all = reads_all(stmt, stmt->planTree);
+		found = some_plan(stmt, stmt->planTree, test);
 		/* a plan that is not saved has no resource owner */
 		ReleaseCachedPlan(plan, NULL);
 	}
-	return all;
+	return found;
+}
+
+/* What counts is what a scan reads, not what it lets through. */
+static bool
+is_long(const PlannedStmt *stmt, const Plan *plan)
+{
+	if (IsA(plan, SeqScan))
+		return rows_of_relation(list_nth_node(RangeTblEntry, stmt->rtable,
+											  ((const Scan *) plan)->scanrelid - 1)->relid) > SMALL_TABLE;
+	return IsA(plan, Sort) && plan->plan_rows > SMALL_TABLE;
+}
+
+bool
+source_reads_all(Source *source)
+{
+	return source_plan_has(source, is_long);
+}
+
+static bool
+is_foreign(const PlannedStmt *stmt, const Plan *plan)
+{
+	return IsA(plan, ForeignScan);
+}
+
+bool
+source_reads_foreign(Source *source)
+{
+	return source_plan_has(source, is_foreign);
 }
 
 void

@@ -86,6 +86,9 @@ extern char *source_conditions(const Source *source);
 /* Does its plan read or sort a whole table that is not small? */
 extern bool source_reads_all(Source *source);
 
+/* Does it read from another server or a file? */
+extern bool source_reads_foreign(Source *source);
+
 /*
  * Raises what PostgreSQL says (42501) if the current user may not read what the
  * source reads.

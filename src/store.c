@@ -12,10 +12,12 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -53,7 +55,7 @@ extension_schema(void)
 }
 
 char *
-store_function(const char *name)
+store_name(const char *name)
 {
 	return quote_qualified_identifier(get_namespace_name(extension_schema()), name);
 }
@@ -87,6 +89,18 @@ store_end(StoreAccess *access)
 	SPI_finish();
 }
 
+bool
+store_lock(void)
+{
+	Oid			extension = get_extension_oid("lfsync", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	/* it may have gone while we waited */
+	return get_extension_oid("lfsync", true) == extension;
+}
+
 void
 store_begin_transaction(StoreAccess *access, const char *relname)
 {
@@ -94,6 +108,7 @@ store_begin_transaction(StoreAccess *access, const char *relname)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, psprintf("lfsync: %s", relname));
+	(void) store_lock();
 	store_begin(access, relname);
 }
 

@@ -31,7 +31,14 @@ extern void store_end(StoreAccess *access);
 extern void store_begin_transaction(StoreAccess *access, const char *relname);
 extern void store_end_transaction(StoreAccess *access);
 
-/* One of lfsync's functions, qualified, for a query.  Inside SPI_connect(). */
-extern char *store_function(const char *name);
+/*
+ * Keeps the extension from being dropped until the end of the transaction;
+ * false if it is not there.  A background worker that uses several tables does
+ * this first, or it and DROP EXTENSION would wait for each other.
+ */
+extern bool store_lock(void);
+
+/* One of lfsync's functions or tables, qualified, for a query.  Inside SPI_connect(). */
+extern char *store_name(const char *name);
 
 #endif							/* LFSYNC_STORE_H */

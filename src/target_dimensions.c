@@ -302,6 +302,22 @@ begin_notes(sqlite3 *db, const Dimension *dimension, int n)
 				   "preparing the file");
 }
 
+/* The one behind all that a table has. */
+static sqlite3_int64
+next_id(sqlite3 *db, const char *name)
+{
+	int64		highest = target_query_int(db, psprintf("SELECT coalesce(max(id), 0) FROM main.%s", name),
+										   "reading a table", 0);
+
+	if (highest > PG_INT64_MAX / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
+				 errmsg("table %s of the file has no ids left", name),
+				 errdetail("Its highest is " INT64_FORMAT ", which lfsync has not given.", highest),
+				 errhint("Start from nothing with lfsync_reset_job(), in another file.")));
+	return Max(highest, 0) + 1;
+}
+
 void
 target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 {
@@ -334,12 +350,8 @@ target_begin_dimensions(sqlite3 *db, const TargetTable *rows)
 			begin_notes(db, dimension, n);
 		}
 		dimension->has_words = rows->apply == APPLY_SYNC && dimension->table->nfts > 0;
-		if (rows->apply == APPLY_VERIFY)
-			dimension->next_id = -1;
-		else
-			dimension->next_id = 1 + (highest == NULL ? 0 :
-									  target_query_int(db, psprintf("SELECT coalesce(max(id), 0) FROM main.%s", highest),
-													   "reading a table", 0));
+		dimension->next_id = rows->apply == APPLY_VERIFY ? -1 :
+			highest ? next_id(db, highest) : 1;
 	}
 }
 

@@ -133,7 +133,8 @@ subtest 'too many' => sub {
 	$t->wait_at_gate;
 	$t->sql(q(SELECT lfsync_add_job('second', 'gated', 'second.db')));
 	$t->sql(q(SELECT lfsync_start_job('second')));
-	$t->fails(q(SELECT lfsync_start_job('gated')), '53300', qr/too many lfsync runs at once/, 'a third');
+	$t->fails(q(SELECT lfsync_export('t', 'third.db')), '53300', qr/too many lfsync runs at once/, 'a third');
+	$t->fails(q(SELECT lfsync_start_job('gated')), '55006', qr/the job is running already.*HINT: /s, 'the first one again');
 	$gate->open_gate;
 	$t->clean('afterwards', 'gated.db', 'second.db');
 	$t->sql(q(SELECT lfsync_drop_job('second', true)));

@@ -22,6 +22,20 @@ our $soon = 3;
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
+# One failure is all that a broken build has to show.
+if ($ENV{LFSYNC_FAIL_FAST})
+{
+	my $ok = \&Test::Builder::ok;
+
+	no warnings qw(redefine);
+	*Test::Builder::ok = sub {
+		my ($self, @args) = @_;
+
+		local $Test::Builder::Level = $Test::Builder::Level + 1;
+		return $self->$ok(@args) || $self->BAIL_OUT('one failure is enough');
+	};
+}
+
 # A new server, running.  conf: more lines for its configuration; initdb: more
 # arguments; env: variables of the postmaster; mode: of the directory.
 sub new
@@ -184,6 +198,43 @@ sub wait_phase
 			  && (!$where || $where->($progress));
 		});
 	return $progress;
+}
+
+# Stops the clock that schedules go by, or with undef lets it go again.
+sub set_clock
+{
+	my ($self, $time) = @_;
+
+	$self->sql(q(CREATE FUNCTION set_clock(timestamptz) RETURNS void AS 'lfsync', 'lfsync_set_clock' LANGUAGE C))
+	  if !$self->{has_clock}++;
+	$self->sql($time ? "SELECT set_clock('$time')" : 'SELECT set_clock(NULL)');
+	return;
+}
+
+# The process that starts what is due; undef while there is none.
+sub scheduler
+{
+	my ($self, $db) = @_;
+
+	$db //= 'postgres';
+	return $self->sql("SELECT max(pid) FROM pg_stat_activity WHERE backend_type = 'lfsync scheduler' AND datname = '$db'")
+	  || undef;
+}
+
+# Columns of a job's row in lfsync_status, divided by "|".
+sub status
+{
+	my ($self, $job, $columns) = @_;
+
+	return $self->sql("SELECT concat_ws('|', $columns) FROM lfsync_status WHERE job = '$job'");
+}
+
+# Waits until a job has run so often, and the scheduler has looked at the end.
+sub wait_runs
+{
+	my ($self, $job, $n) = @_;
+
+	return $self->wait_sql("SELECT runs_total >= $n AND last_status <> 'running' FROM lfsync_status WHERE job = '$job'");
 }
 
 # The only live run, as a hash; undef if there is none.  NULL is undef.
