@@ -80,7 +80,7 @@ begin_schema(Batch *batch)
 }
 
 void
-batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
+batch_begin_table(Batch *batch, Source *source, const Mapping *mapping,
 				  BatchForm form, BatchDescribe describe, void *arg)
 {
 	batch->source = source;
@@ -99,24 +99,23 @@ batch_begin_table(Batch *batch, const Source *source, const Mapping *mapping,
 }
 
 void
-batch_refuse_row(const Source *source, int64 rowid, ImageResult result)
+batch_refuse_row(Source *source, ImageResult result, const ImageValue *values)
 {
+	ValueError	error;
+
 	if (result == IMAGE_ORDER)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("key value " INT64_FORMAT " of %s comes twice",
-						rowid, source->description),
-				 errhint("Choose other key columns.")));
-	if (result == IMAGE_TOO_LARGE)
+		elog(ERROR, "rows of %s come in another order than they were asked for",
+			 source->description);
+	if (result != IMAGE_TOO_LARGE || values == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a row of %s is too large for SQLite", source->description),
-				 errdetail("SQLite's limit is %d bytes for a row.", IMAGE_MAX_RECORD),
-				 errhint("Leave the row or the column out with lfsync_export_query().")));
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("the file has no page numbers left"),
-			 errhint("Use a larger \"page_size\".")));
+				 errmsg("the file has no page numbers left"),
+				 errhint("Use a larger \"page_size\".")));
+	error.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	error.message = psprintf("a row of %s is too large for SQLite", source->description);
+	error.detail = psprintf("SQLite's limit is %d bytes for a row.", IMAGE_MAX_RECORD);
+	error.hint = "Leave the row or the column out with lfsync_export_query().";
+	source_refuse_row(source, &error, values);
 }
 
 /* A page of an image, which fills one buffer or segment from its start. */
@@ -278,7 +277,7 @@ fits_with_dictionary(const Batch *batch, const ImageValue *values)
  * A row that fills more than a whole buffer gets a segment of its own, which
  * the writer has to be done with before the next row.
  */
-static void
+static ImageResult
 add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
 	uint32		page_size = batch->run->order->options.page_size;
@@ -296,16 +295,20 @@ add_wide_row(Batch *batch, int64 rowid, const ImageValue *values)
 										 "Give /dev/shm more room (containers often have 64 MB), or export to a file of its own, which needs none.");
 	begin_image(batch, dsm_segment_address(batch->wide), size);
 	result = put_row(batch, rowid, values);
-	if (result != IMAGE_OK)
-		batch_refuse_row(batch->source, rowid, result);
-	batch->nrows = 1;
-	batch_send(batch);
-	channel_await_wide(batch->run->channel);
+	if (result == IMAGE_OK)
+	{
+		batch->nrows = 1;
+		batch_send(batch);
+		channel_await_wide(batch->run->channel);
+	}
+	else
+		batch->pages = NULL;
 	dsm_detach(batch->wide);
 	batch->wide = NULL;
+	return result;
 }
 
-void
+ImageResult
 batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 {
 	ImageResult result = IMAGE_FULL;
@@ -331,13 +334,18 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 	{
 		/* not even an empty buffer takes it */
 		channel_give_back(batch->run->channel, batch->buffer);
-		add_wide_row(batch, rowid, values);
+		result = add_wide_row(batch, rowid, values);
 	}
-	else if (result != IMAGE_OK)
-		batch_refuse_row(batch->source, rowid, result);
-	else
+	else if (result == IMAGE_OK)
 		batch->nrows++;
+	else if (batch->nrows == 0)
+	{
+		/* an image without rows is not sent */
+		channel_give_back(batch->run->channel, batch->buffer);
+		batch->pages = NULL;
+	}
 	batch->total_rows++;
+	return result;
 }
 
 void

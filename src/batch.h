@@ -30,7 +30,7 @@ typedef void (*BatchDescribe) (void *arg, BatchEnd *end);
 struct Batch
 {
 	Run		   *run;
-	const Source *source;
+	Source	   *source;
 	const Mapping *mapping;
 	BatchForm	form;
 	Dictionary *dictionary;		/* of what the rows refer to, or NULL */
@@ -67,15 +67,17 @@ typedef struct BatchMark
 extern Batch *batch_create(Run *run);
 
 /* The rows that follow are for this table; tells the writer nothing. */
-extern void batch_begin_table(Batch *batch, const Source *source,
+extern void batch_begin_table(Batch *batch, Source *source,
 							  const Mapping *mapping, BatchForm form,
 							  BatchDescribe describe, void *arg);
 
 /*
  * Adds a row; whenever the image is full it is sent first.  A numbered batch
- * needs no rowid.  In a keyed one the alias is NULL in values.
+ * needs no rowid.  In a keyed one the alias is NULL in values.  Where the
+ * result is not IMAGE_OK the row is not in it, for batch_refuse_row() to say.
  */
-extern void batch_add_row(Batch *batch, int64 rowid, const ImageValue *values);
+extern ImageResult batch_add_row(Batch *batch, int64 rowid,
+								 const ImageValue *values);
 
 /*
  * Takes back the rows since the mark; false if they are on their way.  A mark
@@ -90,8 +92,11 @@ extern void batch_send(Batch *batch);
 /* As many rows as there is room for, waiting for some: for SourceBeforeFetch. */
 extern long batch_before_fetch(Batch *batch);
 
-/* Raises the error that a result other than IMAGE_OK means for a row. */
-pg_noreturn extern void batch_refuse_row(const Source *source, int64 rowid,
-										 ImageResult result);
+/*
+ * A result other than IMAGE_OK for a row: rejects the row, or raises the error.
+ * Without values it is the file that is at its end.
+ */
+extern void batch_refuse_row(Source *source, ImageResult result,
+							 const ImageValue *values);
 
 #endif							/* LFSYNC_BATCH_H */

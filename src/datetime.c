@@ -127,30 +127,30 @@ convert_timestamp_text(ValueColumn *column, Datum datum, ImageValue *out)
 	set_scratch(column, out, put_time(p, time));
 }
 
-/* A timestamp that an integer can hold. */
-static Timestamp
-finite_timestamp(Datum datum, const char *option)
+/* False, and a reason, for what no integer can hold. */
+static bool
+is_finite(ValueColumn *column, ImageValue *out, Timestamp timestamp,
+		  const char *option)
 {
-	Timestamp	timestamp = DatumGetTimestamp(datum);
-
-	if (TIMESTAMP_NOT_FINITE(timestamp))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp \"%s\" cannot be stored under option \"timestamps\" = \"%s\"",
-						TIMESTAMP_IS_NOBEGIN(timestamp) ? EARLY : LATE,
-						option),
-				 errhint("Set option \"timestamps\" to \"text\".")));
-	return timestamp;
+	if (!TIMESTAMP_NOT_FINITE(timestamp))
+		return true;
+	value_refuse(column, out, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+				 psprintf("timestamp \"%s\" cannot be stored under option \"timestamps\" = \"%s\"",
+						  TIMESTAMP_IS_NOBEGIN(timestamp) ? EARLY : LATE, option),
+				 NULL, "Set option \"timestamps\" to \"text\".");
+	return false;
 }
 
 /* Rounds down, before 1970 too, so that the order of time is kept. */
 void
 convert_timestamp_unix(ValueColumn *column, Datum datum, ImageValue *out)
 {
-	Timestamp	timestamp = finite_timestamp(datum, "unix");
+	Timestamp	timestamp = DatumGetTimestamp(datum);
 	int64		seconds = timestamp / USECS_PER_SEC;
 	int64		fraction = timestamp % USECS_PER_SEC;
 
+	if (!is_finite(column, out, timestamp, "unix"))
+		return;
 	if (fraction != 0)
 	{
 		if (fraction < 0)
@@ -163,15 +163,19 @@ convert_timestamp_unix(ValueColumn *column, Datum datum, ImageValue *out)
 void
 convert_timestamp_unix_us(ValueColumn *column, Datum datum, ImageValue *out)
 {
-	int64		timestamp = finite_timestamp(datum, "unix_us");
+	int64		timestamp = DatumGetTimestamp(datum);
 
+	if (!is_finite(column, out, timestamp, "unix_us"))
+		return;
 	/* the last 29 years of PostgreSQL's range are above 64 bits from 1970 */
 	if (pg_add_s64_overflow(timestamp, EPOCH_DIFF_SECS * USECS_PER_SEC,
 							&timestamp))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range for option \"timestamps\" = \"unix_us\""),
-				 errhint("Set option \"timestamps\" to \"unix\" or \"text\".")));
+	{
+		value_refuse(column, out, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+					 "timestamp out of range for option \"timestamps\" = \"unix_us\"",
+					 NULL, "Set option \"timestamps\" to \"unix\" or \"text\".");
+		return;
+	}
 	set_integer(out, timestamp);
 }
 

@@ -155,6 +155,9 @@ message_put_table(StringInfo message, const TargetTable *table)
 	message_put_text(message, table->comment);
 	message_put_text(message, table->source);
 	message_put_text(message, table->fingerprint);
+	message_put_int(message, list_length(table->rejects));
+	foreach(lc, table->rejects)
+		message_put_reject(message, (Reject *) lfirst(lc), table->nkeys);
 	message_put_int(message, table->rows);
 	message_put_text(message, table->position);
 	put_blob(message, table->sums, table->sums_len);
@@ -175,6 +178,7 @@ message_get_table(StringInfo message)
 	TargetTable *table = palloc0(sizeof(TargetTable));
 	int			nindexes;
 	int			ndimensions;
+	int64		nrejects;
 
 	table->name = message_get_text(message);
 	table->body = message_get_text(message);
@@ -219,6 +223,9 @@ message_get_table(StringInfo message)
 	table->comment = message_get_text(message);
 	table->source = message_get_text(message);
 	table->fingerprint = message_get_text(message);
+	nrejects = message_get_int(message);
+	while (nrejects-- > 0)
+		table->rejects = lappend(table->rejects, message_get_reject(message, table->nkeys));
 	table->rows = message_get_int(message);
 	table->position = message_get_text(message);
 	table->sums = get_blob(message, &table->sums_len);
@@ -306,6 +313,8 @@ message_put_table_ready(StringInfo message, const TableReply *reply)
 {
 	message_put_int(message, reply->altered);
 	put_blob(message, reply->sums, reply->sums_len);
+	message_put_int(message, reply->has_rejects);
+	message_put_texts(message, reply->reject_keys);
 	message_put_texts(message, reply->notes);
 }
 
@@ -314,37 +323,86 @@ message_get_table_ready(StringInfo message, TableReply *reply)
 {
 	reply->altered = message_get_int(message) != 0;
 	reply->sums = get_blob(message, &reply->sums_len);
+	reply->has_rejects = message_get_int(message) != 0;
+	reply->reject_keys = message_get_texts(message);
 	reply->notes = message_get_texts(message);
+}
+
+static void
+put_values(StringInfo message, const ImageValue *values, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		message_put_bytes(message, &values[i], sizeof(ImageValue));
+		if (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB)
+			message_put_bytes(message, values[i].u.data, values[i].len);
+	}
+}
+
+/* Text and blobs stay where they are in the message. */
+static ImageValue *
+get_values(StringInfo message, int n)
+{
+	ImageValue *values = palloc(n * sizeof(ImageValue));
+
+	for (int i = 0; i < n; i++)
+	{
+		message_get_bytes(message, &values[i], sizeof(ImageValue));
+		if (values[i].kind == IMAGE_TEXT || values[i].kind == IMAGE_BLOB)
+			values[i].u.data = pq_getmsgbytes(message, values[i].len);
+	}
+	return values;
 }
 
 static void
 put_bound(StringInfo message, const KeyBound *bound, int nkeys)
 {
 	message_put_int(message, bound->open);
-	for (int i = 0; i < nkeys && !bound->open; i++)
-	{
-		const ImageValue *value = &bound->values[i];
-
-		message_put_bytes(message, value, sizeof(ImageValue));
-		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
-			message_put_bytes(message, value->u.data, value->len);
-	}
+	if (!bound->open)
+		put_values(message, bound->values, nkeys);
 }
 
-/* Text and blobs stay where they are in the message. */
 static void
 get_bound(StringInfo message, KeyBound *bound, int nkeys)
 {
 	bound->open = message_get_int(message) != 0;
-	bound->values = bound->open ? NULL : palloc(nkeys * sizeof(ImageValue));
-	for (int i = 0; i < nkeys && !bound->open; i++)
-	{
-		ImageValue *value = &bound->values[i];
+	bound->values = bound->open ? NULL : get_values(message, nkeys);
+}
 
-		message_get_bytes(message, value, sizeof(ImageValue));
-		if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
-			value->u.data = pq_getmsgbytes(message, value->len);
+void
+message_put_reject(StringInfo message, const Reject *reject, int nkeys)
+{
+	message_put_int(message, reject->key != NULL);
+	if (reject->key)
+		put_values(message, reject->key, nkeys);
+	message_put_int(message, reject->again);
+	message_put_text(message, reject->column);
+	message_put_int(message, reject->sqlerrcode);
+	message_put_text(message, reject->message);
+}
+
+/* Nothing of it stays in the message: it waits for its batch. */
+Reject *
+message_get_reject(StringInfo message, int nkeys)
+{
+	Reject	   *reject = palloc0(sizeof(Reject));
+
+	if (message_get_int(message) != 0)
+	{
+		reject->key = get_values(message, nkeys);
+		for (int i = 0; i < nkeys; i++)
+		{
+			ImageValue *value = &reject->key[i];
+
+			if (value->kind == IMAGE_TEXT || value->kind == IMAGE_BLOB)
+				value->u.data = memcpy(palloc(value->len + 1), value->u.data, value->len);
+		}
 	}
+	reject->again = message_get_int(message) != 0;
+	reject->column = message_get_text(message);
+	reject->sqlerrcode = (int) message_get_int(message);
+	reject->message = message_get_text(message);
+	return reject;
 }
 
 void
@@ -409,16 +467,27 @@ message_get_finish(StringInfo message, FinishRequest *request)
 void
 message_put_done(StringInfo message, const FinishReply *reply)
 {
+	ListCell   *lc;
+
 	message_put_int(message, reply->bytes_written);
 	message_put_int(message, reply->write_us);
+	message_put_int(message, list_length(reply->refused));
+	foreach(lc, reply->refused)
+		message_put_int(message, lfirst_int(lc));
 	message_put_texts(message, reply->notes);
 }
 
 void
 message_get_done(StringInfo message, FinishReply *reply)
 {
+	int64		ntables;
+
 	reply->bytes_written = message_get_int(message);
 	reply->write_us = message_get_int(message);
+	reply->refused = NIL;
+	ntables = message_get_int(message);
+	while (ntables-- > 0)
+		reply->refused = lappend_int(reply->refused, (int) message_get_int(message));
 	reply->notes = message_get_texts(message);
 }
 

@@ -31,7 +31,12 @@ typedef enum MessageType
 	MESSAGE_IMAGE,				/* ImageMessage: a batch for the last table; a
 								 * BatchEnd follows in a table kept in sync */
 	MESSAGE_RANGE,				/* BatchEnd: a range without rows */
-	MESSAGE_COUNT,				/* what has the last table come to? */
+	MESSAGE_REJECT,				/* Reject: a row that is not among those of the
+								 * last table */
+	MESSAGE_RETRIED,			/* texts: keys of rejects that have been read
+								 * once more */
+	MESSAGE_COUNT,				/* was that all of the source?  What has the
+								 * last table come to? */
 	MESSAGE_FINISH,				/* FinishRequest: that was all, publish */
 	/* ... and back */
 	MESSAGE_OPENED,				/* OpenReply */
@@ -67,6 +72,16 @@ typedef struct TargetIndex
 	bool		unique;
 } TargetIndex;
 
+/* A row that is left out, and why. */
+typedef struct Reject
+{
+	ImageValue *key;			/* NULL: the table has none */
+	bool		again;			/* another row of this key has been taken */
+	char	   *column;			/* NULL: it is about the row as a whole */
+	int			sqlerrcode;
+	char	   *message;
+} Reject;
+
 /* A table of the target file. */
 typedef struct TargetTable
 {
@@ -101,6 +116,8 @@ typedef struct TargetTable
 	char	   *comment;		/* may be NULL */
 	char	   *source;
 	char	   *fingerprint;	/* of the source's structure */
+	List	   *rejects;		/* of Reject; those of a table kept in sync go
+								 * before their batch */
 	int64		rows;			/* known at the end; -1: as batches have
 								 * counted them.  Adopted: the source's */
 	char	   *position;		/* where the run leaves off (json); NULL: none,
@@ -157,6 +174,8 @@ typedef struct TableReply
 	void	   *sums;			/* of ranges as they are still; NULL: none, or
 								 * somebody has written into the file since */
 	Size		sums_len;
+	bool		has_rejects;	/* earlier runs have left rows out ... */
+	List	   *reject_keys;	/* ... with these keys (json) */
 	List	   *notes;			/* of char * */
 } TableReply;
 
@@ -166,6 +185,8 @@ typedef struct TableCounts
 	int64		updated;		/* different */
 	int64		deleted;		/* more than in the source */
 	int64		rows;			/* in the target now */
+	int64		rejected;		/* left out by this run ... */
+	int64		rejects;		/* ... and in all */
 } TableCounts;
 
 /* Key values: one end of a range. */
@@ -247,6 +268,8 @@ typedef struct FinishReply
 {
 	int64		bytes_written;
 	int64		write_us;
+	List	   *refused;		/* int, per table: rows of one that was filled
+								 * that SQLite has refused */
 	List	   *notes;			/* of char * */
 } FinishReply;
 
@@ -261,6 +284,8 @@ extern void message_put_finish(StringInfo message, const FinishRequest *request)
 extern void message_put_table_ready(StringInfo message, const TableReply *reply);
 extern void message_put_batch_end(StringInfo message, const BatchEnd *end,
 								  int nkeys);
+extern void message_put_reject(StringInfo message, const Reject *reject,
+							   int nkeys);
 extern void message_put_done(StringInfo message, const FinishReply *reply);
 
 /* What is read is palloc'd in CurrentMemoryContext. */
@@ -274,6 +299,7 @@ extern void message_get_opened(StringInfo message, OpenReply *reply);
 extern void message_get_finish(StringInfo message, FinishRequest *request);
 extern void message_get_table_ready(StringInfo message, TableReply *reply);
 extern void message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys);
+extern Reject *message_get_reject(StringInfo message, int nkeys);
 extern void message_get_done(StringInfo message, FinishReply *reply);
 
 /* Is the column part of a dimension's natural key? */

@@ -36,6 +36,7 @@
 #include "image.h"
 #include "lfsync.h"
 #include "mapping.h"
+#include "reject.h"
 #include "reorder.h"
 #include "runner.h"
 #include "source.h"
@@ -114,16 +115,6 @@ prepare_relation(Run *run, Oid relid, const char *table_name)
 	return table;
 }
 
-/* What the target demands of the rows, and how errors tell them apart. */
-static void
-describe_source(Source *source, const Mapping *mapping)
-{
-	for (int i = 0; i < source->ncolumns; i++)
-		source->columns[i].not_null = mapping->not_null[i];
-	source->nkeys = mapping->table->nkeys;
-	source->keys = mapping->table->keys;
-}
-
 static void
 check_adopted(const Run *run, const RunTable *table)
 {
@@ -186,10 +177,11 @@ full_prepare(Run *run)
 	{
 		RunTable  *table = (RunTable *) lfirst(lc);
 
+		table->run = run;
 		if (table->source)
-			describe_source(table->source, table->mapping);
+			reject_describe(table, table->source);
 		if (table->heap_source)
-			describe_source(table->heap_source, table->mapping);
+			reject_describe(table, table->heap_source);
 		table->state = run_find_state(run, table->mapping->table->name);
 		table->mapping->table->adopted = table->state && table->state->adopted;
 		if (table->mapping->table->adopted)
@@ -313,20 +305,49 @@ send_late_rows(FullScan *scan)
 	scan->late_builder = NULL;
 }
 
-static void
+static ImageResult
 store_row(FullScan *scan, const ImageValue *values)
 {
-	ImageResult result;
-
 	if (scan->batch)
-	{
-		batch_add_row(scan->batch, scan->rowid, values);
-		return;
-	}
-	result = image_add_row(scan->builder, scan->rowid, values,
-						   scan->table->mapping->table->ncolumns);
-	if (result != IMAGE_OK)
-		batch_refuse_row(scan->table->source, scan->rowid, result);
+		return batch_add_row(scan->batch, scan->rowid, values);
+	return image_add_row(scan->builder, scan->rowid, values,
+						 scan->table->mapping->table->ncolumns);
+}
+
+/* A row that has no place after all, though it counts as received. */
+static void
+refuse_row(FullScan *scan, ImageResult result, const ImageValue *values)
+{
+	batch_refuse_row(scan->table->source, result, values);
+	scan->table->mapping->table->rows--;
+	scan->table->counts.inserted--;
+}
+
+static void
+refuse_key(FullScan *scan, const ImageValue *values)
+{
+	Source	   *source = scan->table->source;
+	ValueError	error;
+
+	error.sqlerrcode = ERRCODE_DATATYPE_MISMATCH;
+	error.message = psprintf("a key value of %s is not an integer", source->description);
+	error.detail = NULL;
+	error.hint = "Choose other key columns.";
+	source_refuse_row(source, &error, values);
+}
+
+static void
+refuse_duplicate(FullScan *scan, const ImageValue *values)
+{
+	Source	   *source = scan->table->source;
+	ValueError	error;
+
+	error.sqlerrcode = ERRCODE_UNIQUE_VIOLATION;
+	error.message = psprintf("key value " INT64_FORMAT " of %s comes twice",
+							 scan->rowid, source->description);
+	error.detail = NULL;
+	error.hint = "Choose other key columns.";
+	reject_duplicate(scan->table, source, values, &error);
 }
 
 /* A row whose key is the rowid: its alias is NULL in the record. */
@@ -334,14 +355,17 @@ static void
 place_row(FullScan *scan, int64 rowid, ImageValue *values)
 {
 	int			rowid_column = scan->table->mapping->rowid_column;
+	ImageResult result;
 
 	scan->rowid = rowid;
 	if (scan->placed++ == 0)
 		scan->first_rowid = rowid;
 	values[rowid_column].kind = IMAGE_NULL;
-	store_row(scan, values);
-	/* for error messages, which may name the key */
+	result = store_row(scan, values);
+	/* for messages, which may name the key */
 	values[rowid_column].kind = IMAGE_INTEGER;
+	if (result != IMAGE_OK)
+		refuse_row(scan, result, values);
 }
 
 static void
@@ -434,10 +458,15 @@ receive_row(void *arg, ImageValue *values)
 	int			rowid_column = scan->table->mapping->rowid_column;
 	bool		kept = true;
 
+	scan->run->counts.rows_read++;
 	if (rowid_column < 0)
 	{
+		ImageResult result;
+
 		scan->rowid++;
-		store_row(scan, values);
+		result = store_row(scan, values);
+		if (result != IMAGE_OK)
+			refuse_row(scan, result, values);
 	}
 	else
 	{
@@ -445,25 +474,24 @@ receive_row(void *arg, ImageValue *values)
 
 		/* option nan => 'text' and a numeric key */
 		if (values[rowid_column].kind != IMAGE_INTEGER)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("a key value of %s is not an integer",
-							scan->table->source->description),
-					 errhint("Choose other key columns.")));
+		{
+			refuse_key(scan, values);
+			return true;
+		}
 		if (scan->early)
 			kept = receive_in_heap_order(scan, rowid, values);
-		else
+		else if (rowid == scan->rowid && scan->placed > 0)
 		{
 			/* images begin anew, and would not notice */
-			if (rowid == scan->rowid && scan->placed > 0)
-				batch_refuse_row(scan->table->source, scan->rowid, IMAGE_ORDER);
-			place_row(scan, rowid, values);
+			refuse_duplicate(scan, values);
+			return true;
 		}
+		else
+			place_row(scan, rowid, values);
 	}
 	target->rows++;
 	if (!target->rowless)
 		scan->table->counts.inserted++;
-	scan->run->counts.rows_read++;
 	return kept;
 }
 
@@ -524,6 +552,7 @@ scan_in_heap_order(FullScan *scan, RunTable *table)
 		channel_give_back(run->channel, scan->late_buffer);
 		scan->late_builder = NULL;
 		run->counts.rows_read -= table->mapping->table->rows;
+		reject_forget(table);
 		table->mapping->table->rows = 0;
 		table->counts.inserted = 0;
 		scan->placed = 0;
@@ -566,7 +595,7 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 	{
 		batch_send(scan->batch);
 		if (target->dimensions)
-			sync_end_table(run, table);
+			sync_end_table(run, table, true);
 		return;
 	}
 	entries[*nentries].type = "table";
@@ -582,7 +611,7 @@ scan_table(FullScan *scan, RunTable *table, ImageSchemaEntry *entries,
 		result = image_empty_index(scan->builder, &entries[(*nentries)++].root);
 	}
 	if (result != IMAGE_OK)
-		batch_refuse_row(scan->table->source, scan->rowid, result);
+		batch_refuse_row(scan->table->source, result, NULL);
 }
 
 /* Nothing of it is replaced; whatever mode wrote it last goes no further. */
@@ -649,7 +678,7 @@ full_scan(Run *run)
 										  &run->finish.page_count);
 
 		if (result != IMAGE_OK)
-			batch_refuse_row(scan.table->source, scan.rowid, result);
+			batch_refuse_row(scan.table->source, result, NULL);
 		send_pages(&scan);
 	}
 	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);

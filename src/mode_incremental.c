@@ -34,11 +34,15 @@
 
 #include "batch.h"
 #include "cursor.h"
+#include "reject.h"
 #include "rowversion.h"
 #include "sync.h"
 
 /* A snapshot position moves at the latest when it is as old as this. */
 #define POSITION_AGE	10000000
+
+/* Rows left out by earlier runs that one query looks for. */
+#define RETRIED_KEYS	1000
 
 typedef struct IncrementalScan
 {
@@ -104,6 +108,7 @@ receive_row(void *arg, ImageValue *values)
 	IncrementalScan *scan = (IncrementalScan *) arg;
 	int			rowid_column = scan->table->mapping->rowid_column;
 	int64		rowid = 0;
+	ImageResult result;
 
 	scan->current = values;
 	scan->run->counts.rows_read++;
@@ -112,25 +117,23 @@ receive_row(void *arg, ImageValue *values)
 		rowid = values[rowid_column].u.i;
 		values[rowid_column].kind = IMAGE_NULL;
 	}
-	batch_add_row(scan->batch, rowid, values);
+	result = batch_add_row(scan->batch, rowid, values);
 	if (scan->batch->form == BATCH_KEYED)
 		values[rowid_column].kind = IMAGE_INTEGER;
-	if (scan->keyset)
+	if (result != IMAGE_OK)
+		batch_refuse_row(scan->batch->source, result, values);
+	else if (scan->keyset)
 		kept_key_keep(&scan->last, values);
 	return true;
 }
 
 static Source *
-prepare_shipping(const RunTable *table, const char *sql)
+prepare_shipping(RunTable *table, const char *sql)
 {
-	const Mapping *mapping = table->mapping;
 	Source	   *source = source_prepare(table->source->relid,
 										table->source->description, sql);
 
-	for (int i = 0; i < source->ncolumns; i++)
-		source->columns[i].not_null = mapping->not_null[i];
-	source->nkeys = mapping->table->nkeys;
-	source->keys = mapping->table->keys;
+	reject_describe(table, source);
 	return source;
 }
 
@@ -142,6 +145,31 @@ ship(IncrementalScan *scan, Source *source, BatchForm form)
 					   receive_row, scan);
 	batch_send(scan->batch);
 	run_count_oddities(scan->run, source);
+}
+
+/*
+ * Rows that earlier runs have left out have no new version, and may lie below
+ * the cursor: they are read once more by their keys.
+ */
+static void
+retry_rejects(IncrementalScan *scan)
+{
+	RunTable   *table = scan->table;
+	List	   *rest = reject_complete_keys(table->reject_keys);
+
+	scan->keyset = NULL;
+	while (rest != NIL)
+	{
+		List	   *keys = list_truncate(list_copy(rest), RETRIED_KEYS);
+		char	   *condition = reject_condition(table, keys);
+
+		if (condition == NULL)
+			return;
+		rest = list_copy_tail(rest, list_length(keys));
+		ship(scan, prepare_shipping(table, mapping_select(table->mapping, condition, NULL)),
+			 BATCH_NUMBERED);
+		reject_retried(scan->run, keys);
+	}
 }
 
 /* A position in what the run under way reads, and nothing read so far. */
@@ -223,10 +251,12 @@ scan_versions(IncrementalScan *scan)
 	if (reason == NULL)
 	{
 		rows = ship_versions(scan, position->xmin, next);
-		sync_end_table(run, table);
+		retry_rejects(scan);
+		sync_end_table(run, table, false);
 		if (adopted)
 			recount = rows != table->state->rows;
-		else if (rows != table->counts.rows && run->order->options.deletes == DELETES_AUTO)
+		else if (rows != table->counts.rows + table->counts.rejects &&
+				 run->order->options.deletes == DELETES_AUTO)
 			reason = "rows were deleted at the source, or written in the file by others";
 	}
 	if (reason)
@@ -236,7 +266,8 @@ scan_versions(IncrementalScan *scan)
 		position->xmin = rowversion_oldest(snapshot);
 		(void) merge_table(run, table, position);
 	}
-	else if (recount || table->counts.inserted + table->counts.updated > 0 ||
+	else if (recount || table->counts.rejected > 0 ||
+			 table->counts.inserted + table->counts.updated > 0 ||
 			 next - position->xmin > POSITION_AGE)
 	{
 		position->xmin = rowversion_oldest(snapshot);
@@ -393,7 +424,8 @@ follow_cursor(IncrementalScan *scan)
 	ship_behind(scan, resumed ? position->reached :
 				cursor_lower_bound(scan->keyset, position, &run->order->options), resumed);
 	ship_without_cursor(scan);
-	sync_end_table(run, table);
+	retry_rejects(scan);
+	sync_end_table(run, table, false);
 
 	/*
 	 * What came before the point where it was broken off was read under an
@@ -408,7 +440,8 @@ follow_cursor(IncrementalScan *scan)
 		cursor_note_open_writers(run, candidate);
 
 	/* where nothing has come there is nothing to write */
-	if (resumed || table->counts.inserted + table->counts.updated > 0 ||
+	if (resumed || table->counts.rejected > 0 ||
+		table->counts.inserted + table->counts.updated > 0 ||
 		!cursor_same_bound(before.stable, position->stable) ||
 		(candidate == NULL) != (position->candidate == NULL) ||
 		(candidate && !cursor_same_bound(candidate->bound, position->candidate->bound)))

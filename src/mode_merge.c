@@ -26,6 +26,7 @@
 
 #include "batch.h"
 #include "rangesum.h"
+#include "reject.h"
 #include "store.h"
 #include "sync.h"
 
@@ -86,6 +87,16 @@ lfsync_stored(PG_FUNCTION_ARGS)
 		fcinfo->flinfo->fn_extra = column;
 	}
 	column->convert(column, PG_GETARG_DATUM(0), &value);
+	if (column->error)
+	{
+		/* the row is rejected when it comes: it has no place in the order */
+		if (stored_options->on_row_error == ROW_ERROR_SKIP)
+		{
+			column->error = NULL;
+			PG_RETURN_NULL();
+		}
+		value_raise(column->error);
+	}
 	if (value.kind != IMAGE_TEXT && value.kind != IMAGE_BLOB)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -217,23 +228,27 @@ describe_range(void *arg, BatchEnd *end)
 	}
 }
 
-static void
+/* False if a row is rejected since its key was the last row's. */
+static bool
 check_order(MergeScan *scan, const ImageValue *values)
 {
 	const TargetTable *target = scan->table->mapping->table;
 	int			order = 0;
+	ValueError	error;
 
 	for (int i = 0; i < target->nkeys && order == 0; i++)
 		order = compare_values(&scan->last.values[i], &values[target->keys[i]]);
-	if (order == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("a key of %s comes twice", scan->source->description),
-				 errdetail("The key columns do not tell its rows apart, as they are stored in SQLite."),
-				 errhint("Choose other key columns.")));
 	if (order > 0)
 		elog(ERROR, "keys of %s come in another order than SQLite's",
 			 scan->source->description);
+	if (order < 0)
+		return true;
+	error.sqlerrcode = ERRCODE_UNIQUE_VIOLATION;
+	error.message = psprintf("a key of %s comes twice", scan->source->description);
+	error.detail = "The key columns do not tell its rows apart, as they are stored in SQLite.";
+	error.hint = "Choose other key columns.";
+	reject_duplicate(scan->table, scan->source, values, &error);
+	return false;
 }
 
 /* The rows that follow belong to another sum. */
@@ -286,19 +301,25 @@ receive_row(void *arg, ImageValue *values)
 	MergeScan  *scan = (MergeScan *) arg;
 	int			rowid_column = scan->table->mapping->rowid_column;
 	int64		rowid = 0;
+	ImageResult result;
 
-	if (scan->last.values)
-		check_order(scan, values);
-	scan->current = values;
 	scan->run->counts.rows_read++;
+	if (scan->last.values && !check_order(scan, values))
+		return true;
+	scan->current = values;
 	if (rowid_column >= 0)
 	{
 		rowid = values[rowid_column].u.i;
 		values[rowid_column].kind = IMAGE_NULL;
 	}
-	batch_add_row(scan->batch, rowid, values);
+	result = batch_add_row(scan->batch, rowid, values);
 	if (rowid_column >= 0)
 		values[rowid_column].kind = IMAGE_INTEGER;
+	if (result != IMAGE_OK)
+	{
+		batch_refuse_row(scan->source, result, values);
+		return true;
+	}
 	kept_key_keep(&scan->last, values);
 	if (scan->sums &&
 		rangesum_add(scan->sums, values, scan->source->ncolumns,
@@ -365,10 +386,7 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->source = source_prepare(scan->table->source->relid,
 								  scan->table->source->description,
 								  mapping_select(mapping, condition, order.data));
-	for (int i = 0; i < scan->source->ncolumns; i++)
-		scan->source->columns[i].not_null = mapping->not_null[i];
-	scan->source->nkeys = target->nkeys;
-	scan->source->keys = target->keys;
+	reject_describe(scan->table, scan->source);
 
 	scan->after = *after;
 	scan->limit = *to;
@@ -435,9 +453,12 @@ merge_table(Run *run, RunTable *table, Position *position)
 	{
 		RangeTracker sums;
 
-		/* what rows refer to is known by all of them only */
+		/*
+		 * What rows refer to is known by all of them only, and a row that was
+		 * left out may have its place today.
+		 */
 		if (scan.ranges && target->apply == APPLY_SYNC &&
-			table->mapping->dimensions == NIL)
+			table->mapping->dimensions == NIL && !table->has_rejects)
 		{
 			rangesum_begin(&sums, table->sums, table->sums_len,
 						   source_estimate(table->source), target->fingerprint);
@@ -449,13 +470,17 @@ merge_table(Run *run, RunTable *table, Position *position)
 	}
 	if (position)
 		position->merged = NULL;
-	sync_end_table(run, table);
+	sync_end_table(run, table, true);
+	if (target->apply == APPLY_VERIFY)
+		table->counts.inserted += table->nrejected;
+	if (table->counts.rejects > 0)
+		target->sums = NULL;
 
 	/* both sides are the same now, whoever wrote into the file before */
 	if (target->apply == APPLY_SYNC && target->adopted)
 		sync_count_source(run, table, run->counts.rows_read - read_before);
 	else if (target->apply == APPLY_SYNC && scan.ranges)
-		target->rows = run->counts.rows_read - read_before;
+		target->rows = run->counts.rows_read - read_before - table->counts.rejects;
 	return broken_off || (target->rows >= 0 && target->rows != table->counts.rows) ||
 		table->counts.inserted + table->counts.updated + table->counts.deleted > 0;
 }

@@ -57,6 +57,7 @@ static const OptionSpec option_specs[] = {
 	{"lookback", OPTION_SCALAR, FIELD(lookback), {NULL}},
 	{"nan", OPTION_ENUM, FIELD(nan), {"null", "text", "error", NULL}},
 	{"numeric", OPTION_ENUM, FIELD(numeric), {"text", "real", NULL}},
+	{"on_row_error", OPTION_ENUM, FIELD(on_row_error), {"stop", "skip", NULL}},
 	{"on_schema_change", OPTION_ENUM, FIELD(on_schema_change), {"alter", "error", NULL}},
 	{"page_size", OPTION_PAGE_SIZE, FIELD(page_size), {NULL}},
 	{"row_security", OPTION_BOOL, FIELD(row_security), {NULL}},

@@ -76,6 +76,12 @@ typedef enum SchemaChange
 	SCHEMA_CHANGE_ERROR			/* the run stops */
 } SchemaChange;
 
+typedef enum RowErrorKind
+{
+	ROW_ERROR_STOP,
+	ROW_ERROR_SKIP				/* the row is left out, and kept in mind */
+} RowErrorKind;
+
 #define OPTION_TEXT		128		/* bytes, with the terminator */
 #define OPTION_NAMES	1024
 
@@ -108,6 +114,7 @@ typedef struct SyncOptions
 	char		start_after[OPTION_TEXT];	/* first position; empty: none */
 
 	/* pace and faults */
+	RowErrorKind on_row_error;
 	int			batch_rows;		/* 0: no limit of its own */
 	int			run_timeout;	/* ms, 0: none */
 } SyncOptions;

@@ -82,6 +82,7 @@ progress_shmem_startup(void)
 			pg_atomic_init_u64(&slot->rows_estimated, 0);
 			pg_atomic_init_u64(&slot->rows_read, 0);
 			pg_atomic_init_u64(&slot->rows_written, 0);
+			pg_atomic_init_u64(&slot->rows_rejected, 0);
 			pg_atomic_init_u64(&slot->bytes_written, 0);
 			pg_atomic_init_u64(&slot->batches_done, 0);
 			pg_atomic_init_u64(&slot->batch_rows, 0);
@@ -183,6 +184,7 @@ slot_claim(Oid dboid, Oid owner, int64 job_id, SlotHandle *handle)
 		pg_atomic_write_u64(&slot->rows_estimated, 0);
 		pg_atomic_write_u64(&slot->rows_read, 0);
 		pg_atomic_write_u64(&slot->rows_written, 0);
+		pg_atomic_write_u64(&slot->rows_rejected, 0);
 		pg_atomic_write_u64(&slot->bytes_written, 0);
 		pg_atomic_write_u64(&slot->batches_done, 0);
 		pg_atomic_write_u64(&slot->batch_rows, 0);
@@ -507,7 +509,7 @@ lfsync_progress_rows(PG_FUNCTION_ARGS)
 				SET(10, Int64GetDatum(estimated));
 			SET(11, Int64GetDatum(pg_atomic_read_u64(&slot->rows_read)));
 			SET(12, Int64GetDatum(pg_atomic_read_u64(&slot->rows_written)));
-			SET(13, Int64GetDatum(0));	/* rows_rejected */
+			SET(13, Int64GetDatum(pg_atomic_read_u64(&slot->rows_rejected)));
 			SET(14, Int64GetDatum(pg_atomic_read_u64(&slot->bytes_written)));
 			SET(15, Int64GetDatum(pg_atomic_read_u64(&slot->batches_done)));
 			SET(16, Int64GetDatum(pg_atomic_read_u64(&slot->batch_rows)));

@@ -107,6 +107,7 @@ typedef struct RunSlot
 	pg_atomic_uint64 rows_estimated;
 	pg_atomic_uint64 rows_read;
 	pg_atomic_uint64 rows_written;
+	pg_atomic_uint64 rows_rejected;
 	pg_atomic_uint64 bytes_written;
 	pg_atomic_uint64 batches_done;
 	pg_atomic_uint64 batch_rows;

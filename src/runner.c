@@ -402,10 +402,15 @@ add_counts(Run *run)
 	ListCell   *lc;
 
 	run->counts.rows_inserted = run->counts.rows_updated = run->counts.rows_deleted = 0;
+	run->counts.rows_rejected = 0;
 	foreach(lc, run->tables)
 	{
 		RunTable   *table = (RunTable *) lfirst(lc);
 
+		/* the writer has counted those of a table kept in sync */
+		if (table->mapping->table->apply != APPLY_SYNC)
+			table->counts.rejected = table->nrejected;
+		run->counts.rows_rejected += table->counts.rejected;
 		run->counts.rows_inserted += table->counts.inserted;
 		run->counts.rows_updated += table->counts.updated;
 		run->counts.rows_deleted += table->counts.deleted;
@@ -476,13 +481,36 @@ read_source(Run *run, const SyncMode *mode)
 	MemoryContextSwitchTo(run->context);
 }
 
+/* What the writer has found that SQLite refuses of a table that was filled. */
+static void
+count_refused(Run *run, const TargetTable *target, int refused)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->tables)
+	{
+		RunTable   *table = (RunTable *) lfirst(lc);
+
+		if (table->mapping->table != target)
+			continue;
+		table->counts.inserted -= refused;
+		table->counts.rejected += refused;
+	}
+	run->counts.rows_inserted -= refused;
+	run->counts.rows_rejected += refused;
+}
+
 /* From here on the file is there: nothing may call the run a failure. */
 static void
 accept_target(Run *run, StringInfo message)
 {
 	FinishReply reply;
+	ListCell   *lc;
+	ListCell   *refused;
 
 	message_get_done(message, &reply);
+	forboth(lc, run->finish.tables, refused, reply.refused)
+		count_refused(run, (TargetTable *) lfirst(lc), lfirst_int(refused));
 	run->counts.bytes_written = reply.bytes_written;
 	run->counts.write_us = reply.write_us;
 	run->writer_notes = reply.notes;
@@ -559,7 +587,7 @@ tables_json(Run *run)
 		RunTable   *table = (RunTable *) lfirst(lc);
 		const TableCounts *counts = &table->counts;
 		int64		rows_read = table->mapping->table->apply == APPLY_FILL ?
-			counts->inserted : run->counts.rows_read;
+			counts->inserted + counts->rejected : run->counts.rows_read;
 
 		if (table->mapping->table->rowless)
 			continue;
@@ -577,8 +605,10 @@ tables_json(Run *run)
 							 counts->inserted, counts->deleted, counts->updated);
 		else
 			appendStringInfo(&json, ": {\"rows_read\": " INT64_FORMAT ", \"rows_inserted\": " INT64_FORMAT
-							 ", \"rows_updated\": " INT64_FORMAT ", \"rows_deleted\": " INT64_FORMAT "}",
-							 rows_read, counts->inserted, counts->updated, counts->deleted);
+							 ", \"rows_updated\": " INT64_FORMAT ", \"rows_deleted\": " INT64_FORMAT "%s}",
+							 rows_read, counts->inserted, counts->updated, counts->deleted,
+							 counts->rejected == 0 ? "" :
+							 psprintf(", \"rows_rejected\": " INT64_FORMAT, counts->rejected));
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;

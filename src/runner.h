@@ -16,6 +16,7 @@
 /* A source and the table it becomes. */
 typedef struct RunTable
 {
+	struct Run *run;
 	Source	   *source;			/* in rowid order; NULL: rows come with those of
 								 * the table before it that has one */
 	Source	   *heap_source;	/* in the table's own order, or NULL */
@@ -24,6 +25,9 @@ typedef struct RunTable
 	TableCounts counts;
 	void	   *sums;			/* of ranges, as the target still is; or NULL */
 	Size		sums_len;
+	int64		nrejected;		/* rows that are left out */
+	bool		has_rejects;	/* earlier runs have left rows out ... */
+	List	   *reject_keys;	/* ... with these keys (json) */
 } RunTable;
 
 typedef struct Run

@@ -299,15 +299,64 @@ receiver_destroy(DestReceiver *self)
 }
 
 /* A table must not get a NULL that its target column excludes. */
-static void
-refuse_null(Source *source, int column)
+static ValueError
+null_error(const Source *source, int column)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NOT_NULL_VIOLATION),
-			 errmsg("NULL in column \"%s\" of %s, which is NOT NULL in the target",
-					source->columns[column].name, source->description),
-			 errdetail("A key column has no NULLs; a NaN becomes NULL unless option \"nan\" says otherwise."),
-			 errhint("Choose other key columns, or for NaN the option nan => 'text'.")));
+	ValueError	error;
+
+	error.sqlerrcode = ERRCODE_NOT_NULL_VIOLATION;
+	error.message = psprintf("NULL in column \"%s\" of %s, which is NOT NULL in the target",
+							 source->columns[column].name, source->description);
+	error.detail = "A key column has no NULLs; a NaN becomes NULL unless option \"nan\" says otherwise.";
+	error.hint = "Choose other key columns, or for NaN the option nan => 'text'.";
+	return error;
+}
+
+static inline void
+convert_column(RowReceiver *receiver, const TupleTableSlot *slot, int column)
+{
+	ValueColumn *value = &receiver->source->values[column];
+
+	if (slot->tts_isnull[column])
+		receiver->converted[column].kind = IMAGE_NULL;
+	else
+		value->convert(value, slot->tts_values[column], &receiver->converted[column]);
+}
+
+/* A row is told by its key, as far as that can be converted itself. */
+static void
+convert_key(RowReceiver *receiver, const TupleTableSlot *slot)
+{
+	Source	   *source = receiver->source;
+
+	for (int i = 0; i < source->nkeys; i++)
+	{
+		convert_column(receiver, slot, source->keys[i]);
+		source->values[source->keys[i]].error = NULL;
+	}
+}
+
+/* Rejects a row for one of its values, or raises the error. */
+static void
+refuse_value(RowReceiver *receiver, const TupleTableSlot *slot, int column)
+{
+	Source	   *source = receiver->source;
+	ValueError	error = source->values[column].error ?
+		*source->values[column].error : null_error(source, column);
+
+	source->values[column].error = NULL;
+	if (source->reject == NULL)
+		value_raise(&error);
+	convert_key(receiver, slot);
+	source->reject(source->reject_arg, &error, column, receiver->converted);
+}
+
+void
+source_refuse_row(Source *source, const ValueError *error, const ImageValue *values)
+{
+	if (source->reject == NULL)
+		value_raise(error);
+	source->reject(source->reject_arg, error, -1, values);
 }
 
 static bool
@@ -317,6 +366,7 @@ receiver_receive(TupleTableSlot *slot, DestReceiver *self)
 	Source	   *source = receiver->source;
 	ImageValue *converted = receiver->converted;
 	MemoryContext oldcontext;
+	bool		rejected = false;
 
 	slot_getallattrs(slot);
 	receiver->rows++;
@@ -325,19 +375,20 @@ receiver_receive(TupleTableSlot *slot, DestReceiver *self)
 	/* the executor's context lives until the portal ends: not for rows */
 	MemoryContextReset(receiver->row_context);
 	oldcontext = MemoryContextSwitchTo(receiver->row_context);
-	for (int i = 0; i < source->ncolumns; i++)
+	for (int i = 0; i < source->ncolumns && !rejected; i++)
 	{
 		receiver->column = i;
-		if (slot->tts_isnull[i])
-			converted[i].kind = IMAGE_NULL;
-		else
-			source->values[i].convert(&source->values[i], slot->tts_values[i],
-									  &converted[i]);
-		if (converted[i].kind == IMAGE_NULL && source->columns[i].not_null)
-			refuse_null(source, i);
+		convert_column(receiver, slot, i);
+		/* what cannot be converted is NULL, too */
+		if (converted[i].kind == IMAGE_NULL &&
+			(source->values[i].error || source->columns[i].not_null))
+		{
+			refuse_value(receiver, slot, i);
+			rejected = true;
+		}
 	}
 	receiver->column = -1;
-	if (!receiver->row(receiver->arg, converted))
+	if (!rejected && !receiver->row(receiver->arg, converted))
 		receiver->ended = true;
 	receiver->in_row = false;
 	MemoryContextSwitchTo(oldcontext);

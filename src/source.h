@@ -22,6 +22,13 @@ typedef struct SourceColumn
 	bool		not_null;		/* NULL is refused: the target says NOT NULL */
 } SourceColumn;
 
+/*
+ * Called for a row that cannot be kept: why, and which column (-1: the row as a
+ * whole).  The values of key columns are there, NULL where they are the reason.
+ */
+typedef void (*SourceReject) (void *arg, const ValueError *error, int column,
+							  const ImageValue *values);
+
 typedef struct Source
 {
 	Oid			relid;			/* InvalidOid for a query */
@@ -32,6 +39,8 @@ typedef struct Source
 	SPIPlanPtr	plan;
 	int			nkeys;			/* for error messages: columns that tell rows */
 	int		   *keys;			/* apart */
+	SourceReject reject;		/* NULL: such a row is an error */
+	void	   *reject_arg;
 } Source;
 
 /*
@@ -91,6 +100,13 @@ extern void source_check_rights(Source *source);
  * by and large.
  */
 extern bool source_in_order(Oid relid, AttrNumber attnum);
+
+/*
+ * For a row that turns out to be none that can be kept when it is received:
+ * rejects it, or raises the error.
+ */
+extern void source_refuse_row(Source *source, const ValueError *error,
+							  const ImageValue *values);
 
 /*
  * Reads all rows under the active snapshot.  An error says in its context

@@ -116,6 +116,8 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 	message_get_table_ready(&message, &reply);
 	table->sums = reply.sums;
 	table->sums_len = reply.sums_len;
+	table->has_rejects = reply.has_rejects;
+	table->reject_keys = reply.reject_keys;
 	run->not_carried = list_concat(run->not_carried, reply.notes);
 	MemoryContextSwitchTo(oldcontext);
 	return reply.altered;
@@ -162,13 +164,14 @@ sync_end_prepare(Run *run)
 }
 
 void
-sync_end_table(Run *run, RunTable *table)
+sync_end_table(Run *run, RunTable *table, bool complete)
 {
 	StringInfoData message;
 	TableCounts counts;
 	ListCell   *lc;
 
 	channel_begin(run->channel, MESSAGE_COUNT);
+	message_put_int(&run->channel->message, complete);
 	channel_send(run->channel);
 	channel_await(run->channel, MESSAGE_COUNTED, &message);
 	message_get_bytes(&message, &counts, sizeof(counts));

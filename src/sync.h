@@ -27,8 +27,11 @@ extern bool sync_can_go_on(Run *run);
  */
 extern bool sync_begin_table(Run *run, RunTable *table, ApplyKind apply);
 
-/* What the table and its dimensions have come to. */
-extern void sync_end_table(Run *run, RunTable *table);
+/*
+ * What the table and its dimensions have come to.  If that was all of the source,
+ * what earlier runs left out is known anew.
+ */
+extern void sync_end_table(Run *run, RunTable *table, bool complete);
 
 /*
  * The source of an adopted table has so many rows.  They are what counts there:

@@ -85,8 +85,8 @@ busy_callback(void *arg, int count)
 	return 1;
 }
 
-static int
-sqlstate_of(int code)
+int
+target_sqlstate(int code)
 {
 	switch (code)
 	{
@@ -100,6 +100,8 @@ sqlstate_of(int code)
 			return ERRCODE_FOREIGN_KEY_VIOLATION;
 		case SQLITE_CONSTRAINT_CHECK:
 			return ERRCODE_CHECK_VIOLATION;
+		case SQLITE_CONSTRAINT_DATATYPE:
+			return ERRCODE_DATATYPE_MISMATCH;
 		default:
 			break;
 	}
@@ -177,6 +179,15 @@ unhide(char *message)
 	}
 }
 
+char *
+target_message(sqlite3 *db)
+{
+	char	   *message = pstrdup(sqlite3_errmsg(db));
+
+	unhide(message);
+	return message;
+}
+
 void
 target_error(sqlite3 *db, int rc, const char *what)
 {
@@ -199,7 +210,7 @@ target_error(sqlite3 *db, int rc, const char *what)
 	last_code = code;
 	hint = hint_of(code);
 	ereport(ERROR,
-			(errcode(sqlstate_of(code)),
+			(errcode(target_sqlstate(code)),
 			 (code & 0xff) == SQLITE_INTERRUPT ?
 			 errmsg("the run was stopped while %s", what) :
 			 errmsg("SQLite failed while %s", what),

@@ -45,6 +45,10 @@ extern void target_abandon(void);
 /* SQLite's last error as a PostgreSQL error; never returns. */
 pg_noreturn extern void target_error(sqlite3 *db, int rc, const char *what);
 
+/* What the last error says, and the SQLSTATE of an extended code. */
+extern char *target_message(sqlite3 *db);
+extern int	target_sqlstate(int code);
+
 /* The extended code of the last target_error(), 0: none. */
 extern int	target_error_code(void);
 
@@ -90,7 +94,8 @@ extern void target_write_bookkeeping(sqlite3 *db, const FinishRequest *request);
 
 /* Both return or raise what they find; notes are char *. */
 extern List *target_create_indexes(sqlite3 *db, const TargetTable *table,
-								   const char *table_name, bool in_place);
+								   const char *table_name,
+								   const SyncOptions *options, bool in_place);
 extern bool target_has_index(sqlite3 *db, const char *name,
 							 const char *table_name);
 extern void target_check_count(sqlite3 *db, const char *table_name, int64 rows);
@@ -121,6 +126,73 @@ extern void target_record_indexes(sqlite3 *db, const char *table_name, List *obj
 /* Makes them again on a new table; notes (char *) say what cannot be. */
 extern List *target_restore_objects(sqlite3 *db, const TargetTable *table,
 									List *objects);
+
+/* target_rejects.c */
+
+/* Is there a table _lfsync_rejects?  All others but add want one. */
+extern bool target_has_rejects(sqlite3 *db);
+
+/* Do all columns of a reject's key have a value? */
+extern bool target_key_is_complete(const TargetTable *table, const Reject *reject);
+
+/* Rejects of this run. */
+extern void target_add_rejects(sqlite3 *db, const TargetTable *table, List *rejects);
+
+/*
+ * Forgets all rejects of a table, those of earlier runs, those of earlier runs
+ * with these keys, and one; the number of them.
+ */
+extern void target_forget_rejects(sqlite3 *db, const char *table_name);
+extern int64 target_forget_earlier(sqlite3 *db, const char *table_name);
+extern int64 target_forget_keys(sqlite3 *db, const char *table_name, List *keys);
+extern void target_forget_reject(sqlite3 *db, const TargetTable *table,
+								 const Reject *reject);
+
+/* How many this run has added, and how many there are. */
+extern void target_count_rejects(sqlite3 *db, const char *table_name,
+								 int64 *rejected, int64 *rejects);
+
+/* Their keys, as json. */
+extern List *target_reject_keys(sqlite3 *db, const char *table_name);
+
+/* Is this result about a row that a constraint or a limit of SQLite excludes? */
+extern bool target_is_refusal(int rc);
+
+/* What the rowid goes by: a column may have taken its name. */
+extern const char *target_rowid(const TargetTable *table);
+
+/*
+ * Makes a reject of a row, which is something to select from with its rowid as
+ * parameter ?1.
+ */
+extern Reject *target_reject_row(sqlite3 *db, const TargetTable *table,
+								 const char *row, sqlite3_int64 rowid,
+								 int rc, const char *message);
+
+/*
+ * Inserts the rows of an image into a table that is filled, but for those that
+ * are refused: they are kept until the table takes them into its rejects.
+ */
+extern void target_insert_each(sqlite3 *db, const TargetTable *table,
+							   const char *into);
+extern void target_keep_refused(const char *table_name, Reject *reject);
+extern void target_take_refused(TargetTable *table);
+
+/* How many it were. */
+extern int	target_refused_count(const char *table_name);
+
+/* target_fit.c */
+
+/*
+ * Compares the columns with what a run is about to write, and adds those that
+ * are missing.  True if there were some.  Sets whether the columns are exactly
+ * those of an image.
+ */
+extern bool target_fit_columns(sqlite3 *db, const TargetTable *table,
+							   const SyncOptions *options, bool *appendable,
+							   List **notes);
+extern List *target_fit_indexes(sqlite3 *db, const TargetTable *table,
+								const SyncOptions *options);
 
 /* target_adopt.c */
 
@@ -175,7 +247,7 @@ extern List *target_complete_filled(sqlite3 *db, const SyncOptions *options,
 									const FinishRequest *request);
 
 /* Settings for a file that a run which fails throws away. */
-extern void target_prepare_unseen(sqlite3 *db);
+extern void target_prepare_unseen(sqlite3 *db, const SyncOptions *options);
 
 /* Copies a finished database over another one in one transaction. */
 extern void target_copy_over(const char *from, const TargetPath *target,
@@ -208,7 +280,8 @@ extern void target_detach_image(sqlite3 *db);
 
 extern void target_begin_table(sqlite3 *db, const TargetTable *table);
 extern void target_apply_image(sqlite3 *db, const TargetTable *table,
-							   void *image, sqlite3_int64 size, int64 nrows);
+							   const SyncOptions *options, void *image,
+							   sqlite3_int64 size, int64 nrows);
 extern List *target_swap(sqlite3 *db, const SyncOptions *options,
 						 const FinishRequest *request);
 
@@ -229,8 +302,13 @@ extern void target_begin_dimensions(sqlite3 *db, const TargetTable *rows);
  */
 extern void target_apply_dimensions(sqlite3 *db, bool merging);
 
-/* An image's rows, as something to select from: references are keys. */
+/*
+ * An image's rows, as something to select from: references are keys.  One of
+ * them, whose rowid is the parameter ?1; and all the rowids.
+ */
 extern char *target_image_rows(const TargetTable *table);
+extern char *target_image_row(const TargetTable *table);
+extern char *target_image_rowids(const TargetTable *table);
 
 /* The first and the last batch of a merge or of a comparison. */
 extern void target_begin_merging(sqlite3 *db);
@@ -263,6 +341,10 @@ extern void target_unindex_changed(sqlite3 *db, const TargetTable *table);
 extern void target_index_changed(sqlite3 *db, const TargetTable *table);
 extern void target_forget_changed(sqlite3 *db);
 
+/* The same for one row that goes, if it is not noted, and one that has come. */
+extern void target_unindex_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key);
+extern void target_index_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key);
+
 /* A condition: of two rows the indexed columns, behind prefixes, differ. */
 extern char *target_fts_differs(const TargetTable *table, const char *a,
 								const char *b);
@@ -291,9 +373,18 @@ extern bool target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size,
  */
 extern void target_check_generation(sqlite3 *db, const TargetTable *table);
 
-/* Over all batches of this table so far; its dimensions' counts follow. */
+/* A reject of the runner (MESSAGE_REJECT): it goes with the next batch. */
+extern void target_reject(StringInfo message);
+
+/* Rows with these keys have been among the last batches, if they are still there. */
+extern void target_retried(sqlite3 *db, List *keys);
+
+/*
+ * Over all batches of this table so far; its dimensions' counts follow.  Were
+ * they the complete source, so that rejects of earlier runs say nothing any more?
+ */
 extern void target_sync_counts(sqlite3 *db, const TargetTable *table,
-							   TableCounts *counts);
+							   bool complete, TableCounts *counts);
 
 /* No more batches: gives the statements back. */
 extern void target_end_sync(sqlite3 *db);

@@ -227,20 +227,40 @@ assign_seen(const TargetTable *table, int column)
 	return psprintf("%s = seen.%s", name, name);
 }
 
-char *
-target_image_rows(const TargetTable *table)
+static char *
+image_rows(const TargetTable *table, const char *condition)
 {
 	StringInfoData sql;
 
-	if (table->dimensions == NIL)
-		return psprintf("image.%s", message_quote_name(table->name));
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "(SELECT ");
 	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(&sql, "%s%s AS %s", i ? ", " : "", image_value(table, i),
+		appendStringInfo(&sql, "%s%s AS %s", i ? ", " : "",
+						 table->dimensions == NIL ? psprintf("s.%s", quoted(table, i)) :
+						 image_value(table, i),
 						 quoted(table, i));
-	appendStringInfo(&sql, " FROM image.%s AS s)", message_quote_name(table->name));
+	appendStringInfo(&sql, " FROM image.%s AS s%s)", message_quote_name(table->name), condition);
 	return sql.data;
+}
+
+char *
+target_image_rows(const TargetTable *table)
+{
+	return table->dimensions == NIL ? psprintf("image.%s", message_quote_name(table->name)) :
+		image_rows(table, "");
+}
+
+char *
+target_image_row(const TargetTable *table)
+{
+	return image_rows(table, psprintf(" WHERE s.%s = ?1", target_rowid(table)));
+}
+
+char *
+target_image_rowids(const TargetTable *table)
+{
+	return psprintf("SELECT %s FROM image.%s", target_rowid(table),
+					message_quote_name(table->name));
 }
 
 /*-------------------------------------------------------------------------

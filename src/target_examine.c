@@ -160,13 +160,14 @@ target_examine(const TargetPath *target, const OpenRequest *request,
 	/* the first read rolls back a hot journal and notices what is no database */
 	names = target_query_texts(db, psprintf("SELECT name FROM sqlite_schema AS object WHERE type IN ('table', 'view') "
 											"AND name NOT LIKE 'sqlite\\_%%' ESCAPE '\\' "
-											"AND name NOT IN ('_lfsync_state', '_lfsync_columns', '_lfsync_ranges') "
+											"AND name NOT IN ('_lfsync_state', '_lfsync_columns', '_lfsync_ranges', '_lfsync_rejects') "
 											"AND name NOT LIKE '\\_lfsync\\_new\\_%%' ESCAPE '\\' "
 											"AND %s", target_not_ours_condition),
 							   NULL, "reading its schema");
 	have_state = target_own_table_exists(db, "_lfsync_state", target_state_sql);
 	(void) target_own_table_exists(db, "_lfsync_columns", target_columns_sql);
 	(void) target_own_table_exists(db, "_lfsync_ranges", target_ranges_sql);
+	(void) target_has_rejects(db);
 
 	foreach(lc, request->tables)
 	{

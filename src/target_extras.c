@@ -195,6 +195,41 @@ target_index_changed(sqlite3 *db, const TargetTable *table)
 	target_forget_changed(db);
 }
 
+static void
+run_for_row(sqlite3 *db, const char *sql, sqlite3_int64 key, const char *what)
+{
+	sqlite3_stmt *stmt = target_prepare(db, sql, what);
+	int			rc;
+
+	sqlite3_bind_int64(stmt, 1, key);
+	rc = sqlite3_step(stmt);
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_finalize(stmt);
+}
+
+void
+target_unindex_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key)
+{
+	/* those that were noted have been taken out */
+	run_for_row(db, psprintf("INSERT INTO main.%s (%s, rowid, %s) SELECT 'delete', t.%s, %s FROM main.%s AS t "
+							 "WHERE t.%s = ?1 AND ?1 NOT IN (SELECT id FROM temp.lfsync_changed)",
+							 quoted_fts(table), quoted_fts(table), fts_columns(table, ""),
+							 rowid_column(table), fts_columns(table, "t."),
+							 message_quote_name(table->name), rowid_column(table)),
+				key, "taking a row out of a full-text index");
+}
+
+void
+target_index_row(sqlite3 *db, const TargetTable *table, sqlite3_int64 key)
+{
+	run_for_row(db, psprintf("INSERT INTO main.%s (rowid, %s) SELECT t.%s, %s FROM main.%s AS t WHERE t.%s = ?1",
+							 quoted_fts(table), fts_columns(table, ""), rowid_column(table),
+							 fts_columns(table, "t."), message_quote_name(table->name),
+							 rowid_column(table)),
+				key, "putting a row into a full-text index");
+}
+
 void
 target_forget_changed(sqlite3 *db)
 {

@@ -166,7 +166,7 @@ target_begin_new(sqlite3 *db, const SyncOptions *options)
 {
 	is_new = true;
 	target_run(db, psprintf("PRAGMA page_size = %d", options->page_size), "preparing the file");
-	target_prepare_unseen(db);
+	target_prepare_unseen(db, options);
 	attach_images(db);
 	target_run(db, target_state_sql, "writing lfsync's own tables");
 }
@@ -217,14 +217,21 @@ target_detach_image(sqlite3 *db)
 }
 
 static void
-insert_rows(sqlite3 *db, const TargetTable *table, int64 nrows)
+insert_rows(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+			int64 nrows)
 {
+	char	   *into = psprintf("main.%s", message_quote_name(target_filled_name(table->name)));
+
 	/* nothing but these words lets SQLite copy whole records */
-	target_run(db, psprintf("INSERT INTO main.%s SELECT * FROM %s",
-							message_quote_name(target_filled_name(table->name)),
-							target_image_rows(table)),
-			   "inserting rows");
-	if (sqlite3_changes64(db) != nrows)
+	int			rc = sqlite3_exec(db, psprintf("INSERT INTO %s SELECT * FROM %s", into,
+											   target_image_rows(table)),
+								  NULL, NULL, NULL);
+
+	if (options->on_row_error == ROW_ERROR_SKIP && target_is_refusal(rc))
+		target_insert_each(db, table, into);
+	else if (rc != SQLITE_OK)
+		target_error(db, rc, "inserting rows");
+	else if (sqlite3_changes64(db) != nrows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a batch of " INT64_FORMAT " rows arrived as %lld", nrows,
@@ -232,15 +239,15 @@ insert_rows(sqlite3 *db, const TargetTable *table, int64 nrows)
 }
 
 void
-target_apply_image(sqlite3 *db, const TargetTable *table, void *image,
-				   sqlite3_int64 size, int64 nrows)
+target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
+				   void *image, sqlite3_int64 size, int64 nrows)
 {
 	/* deserialize outside of transactions, one image in each */
 	target_attach_image(db, image, size);
 	target_begin_write(db);
 	target_apply_dimensions(db, false);
 	if (!table->rowless)
-		insert_rows(db, table, nrows);
+		insert_rows(db, table, options, nrows);
 	target_commit(db);
 	target_detach_image(db);
 }
@@ -307,10 +314,11 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		work = work || table->apply == APPLY_FILL || table->position != NULL;
 		if (table->apply != APPLY_FILL)
 			continue;
+		target_take_refused(table);
 		if (options->check != CHECK_NONE)
 			target_check_count(db, hidden, table->rows);
 		target_begin_write(db);
-		notes = list_concat(notes, target_create_indexes(db, table, hidden, true));
+		notes = list_concat(notes, target_create_indexes(db, table, hidden, options, true));
 		target_commit(db);
 	}
 

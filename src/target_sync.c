@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "target.h"
+#include "utils/memutils.h"
 
 /* The table that batches arrive for; one at a time. */
 typedef struct SyncedTable
@@ -24,6 +25,9 @@ typedef struct SyncedTable
 	TableCounts *counts;		/* of the table, then of its dimensions */
 	int64		generation;
 	bool		appendable;		/* its columns are an image's, in their order */
+	bool		skip;			/* rows that are refused are left out */
+	bool		recorded;		/* the batch has changed _lfsync_rejects */
+	int64		set_aside;		/* rows in RETRIED */
 	sqlite3_stmt *append;		/* of rows behind all others */
 	sqlite3_stmt *upsert;
 	sqlite3_stmt *compare;
@@ -31,6 +35,14 @@ typedef struct SyncedTable
 } SyncedTable;
 
 static SyncedTable synced;
+
+/* Of the runner, until the batch that they belong to. */
+static List *rejects = NIL;
+static MemoryContext rejects_context = NULL;
+
+/* Rows that were refused, as they came: they may pass when the others are there. */
+#define RETRIED		"temp._lfsync_retried"
+#define RETRIED_ROW	"(SELECT * FROM " RETRIED " WHERE rowid = ?1)"
 
 /* Counted by the hook below since the batch began; in the order of counts. */
 typedef struct WrittenRows
@@ -143,7 +155,7 @@ other_list(const TargetTable *table, const char *prefix)
  * constraints may say, such as to replace other rows.
  */
 static char *
-upsert_sql(const TargetTable *table)
+upsert_sql(const TargetTable *table, const char *from)
 {
 	StringInfoData sql;
 	char	   *columns = all_list(table);
@@ -152,8 +164,8 @@ upsert_sql(const TargetTable *table)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
 					 "WHERE true ON CONFLICT (%s) DO ",
-					 message_quote_name(table->name), columns, columns,
-					 target_image_rows(table), key_list(table));
+					 message_quote_name(table->name), columns, columns, from,
+					 key_list(table));
 	if (table->nkeys == table->ncolumns)
 	{
 		appendStringInfoString(&sql, "NOTHING");
@@ -292,143 +304,6 @@ step_done(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
  *-------------------------------------------------------------------------
  */
 
-pg_noreturn static void
-refuse_structure(const TargetTable *table, char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("table \"%s\" of the file does not fit its source any more", table->name),
-			 errdetail_internal("%s", detail),
-			 errhint("Start it from nothing with lfsync_reset_job(), or with mode => 'full'.")));
-}
-
-/*
- * Compares the columns with what a run is about to write.  True if some had to
- * be added, or if with verify some are missing.
- */
-static bool
-fit_columns(sqlite3 *db, const TargetTable *table, const SyncOptions *options,
-			List **notes)
-{
-	static const char what[] = "reading its schema";
-	char	   *info = psprintf("PRAGMA main.table_info(%s)", message_quote_name(table->name));
-	sqlite3_stmt *stmt = target_prepare(db, info, what);
-	bool	   *found = palloc0(table->ncolumns * sizeof(bool));
-	int			nkeys = 0;
-	int			ncolumns = 0;
-	bool		altered = false;
-	int			rc;
-
-	if (table == synced.table)
-		synced.appendable = true;
-	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-	{
-		const char *name = (const char *) sqlite3_column_text(stmt, 1);
-		const char *type = (const char *) sqlite3_column_text(stmt, 2);
-		int			key = sqlite3_column_int(stmt, 5);
-		int			column = -1;
-
-		for (int i = 0; i < table->ncolumns; i++)
-		{
-			if (pg_strcasecmp(table->columns[i].name, name) == 0)
-				column = i;
-		}
-		if (column != ncolumns++ && table == synced.table)
-			synced.appendable = false;
-		if (key > 0 && (key > table->nkeys || table->keys[key - 1] != column))
-			refuse_structure(table, psprintf("Its key has another column: \"%s\".", name));
-		nkeys += key > 0;
-		if (column < 0)
-		{
-			*notes = lappend(*notes, psprintf("column %s of table %s is not in the source: it keeps what it has",
-											  name, table->name));
-			continue;
-		}
-		found[column] = true;
-		if (pg_strcasecmp(type, table->columns[column].sqlite_type) != 0)
-			refuse_structure(table, psprintf("Column \"%s\" is %s there and would be %s.",
-											 name, type, table->columns[column].sqlite_type));
-	}
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
-	sqlite3_finalize(stmt);
-	if (nkeys != table->nkeys)
-		refuse_structure(table, psprintf("Its key has %d columns and would have %d.",
-										 nkeys, table->nkeys));
-
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		if (found[i])
-			continue;
-		if (options->on_schema_change == SCHEMA_CHANGE_ERROR || table->apply == APPLY_VERIFY)
-			refuse_structure(table, psprintf("Column \"%s\" is missing.", table->columns[i].name));
-		target_run(db, psprintf("ALTER TABLE main.%s ADD COLUMN %s %s",
-								message_quote_name(table->name),
-								message_quote_name(table->columns[i].name),
-								table->columns[i].sqlite_type),
-				   "adding a column");
-		*notes = lappend(*notes, psprintf("column %s was added to table %s",
-										  table->columns[i].name, table->name));
-		altered = true;
-	}
-	return altered;
-}
-
-/*
- * Whatever its name: it is another one than the source's where that was taken,
- * as it is by the old table's when a new one is put in place.
- */
-static bool
-is_index_over(const char *sql, const TargetIndex *index)
-{
-	const char *columns = psprintf(" (%s)", index->columns);
-	size_t		len = strlen(columns);
-
-	return strlen(sql) > len && strcmp(sql + strlen(sql) - len, columns) == 0;
-}
-
-/*
- * Indexes that are new at the source, or that somebody has dropped, are made;
- * those of ours that have gone from the source go.
- */
-static List *
-fit_indexes(sqlite3 *db, const TargetTable *table)
-{
-	List	   *theirs = target_user_objects(db, table->name);
-	List	   *sqls;
-	List	   *names = target_own_indexes(db, table->name, &sqls);
-	TargetTable missing = *table;
-	bool		dropped = false;
-	List	   *notes;
-	ListCell   *name;
-	ListCell   *sql;
-
-	missing.indexes = list_copy(table->indexes);
-	forboth(name, names, sql, sqls)
-	{
-		bool		wanted = false;
-		ListCell   *lc;
-
-		foreach(lc, table->indexes)
-		{
-			if (!is_index_over((char *) lfirst(sql), (TargetIndex *) lfirst(lc)))
-				continue;
-			wanted = true;
-			missing.indexes = list_delete_ptr(missing.indexes, lfirst(lc));
-		}
-		if (wanted)
-			continue;
-		target_run(db, psprintf("DROP INDEX main.%s", message_quote_name((char *) lfirst(name))),
-				   "dropping an index");
-		dropped = true;
-	}
-	if (!dropped && missing.indexes == NIL)
-		return NIL;
-	notes = target_create_indexes(db, &missing, table->name, true);
-	target_record_indexes(db, table->name, theirs);
-	return notes;
-}
-
 static int64
 read_generation(sqlite3 *db, const TargetTable *table)
 {
@@ -470,6 +345,7 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 
 	forget_table();
 	synced.table = table;
+	synced.skip = options->on_row_error == ROW_ERROR_SKIP;
 	synced.counts = palloc0(list_length(tables) * sizeof(TableCounts));
 	nwritten = list_length(tables);
 	written = palloc0(nwritten * sizeof(WrittenRows));
@@ -478,19 +354,25 @@ target_begin_sync(sqlite3 *db, const TargetTable *table,
 		target_begin_write(db);
 	if (table->apply == APPLY_SYNC)
 		reply->sums = target_read_sums(db, table->name, &reply->sums_len);
+	if (table->apply == APPLY_SYNC && target_has_rejects(db))
+		reply->reject_keys = target_reject_keys(db, table->name);
+	reply->has_rejects = reply->reject_keys != NIL;
 	foreach(lc, tables)
 	{
 		TargetTable *one = (TargetTable *) lfirst(lc);
+		bool		appendable = false;
 
 		written[foreach_current_index(lc)].table_name = one->name;
 		synced.counts[foreach_current_index(lc)].rows = read_rows(db, one);
 		if (table->adopted)
 			target_check_adopted(db, table);
-		else if (fit_columns(db, one, options, &reply->notes))
+		else if (target_fit_columns(db, one, options, &appendable, &reply->notes))
 			reply->altered = true;
+		if (one == table)
+			synced.appendable = appendable;
 		if (table->apply != APPLY_VERIFY && !table->adopted)
 		{
-			reply->notes = list_concat(reply->notes, fit_indexes(db, one));
+			reply->notes = list_concat(reply->notes, target_fit_indexes(db, one, options));
 			target_fit_extras(db, one, false);
 		}
 		if (one->nfts > 0 && table->apply == APPLY_SYNC)
@@ -530,6 +412,7 @@ begin_batch(sqlite3 *db)
 {
 	for (int i = 0; i < nwritten; i++)
 		written[i].inserted = written[i].updated = written[i].deleted = 0;
+	synced.recorded = false;
 	target_begin_write(db);
 	target_check_generation(db, synced.table);
 }
@@ -565,7 +448,7 @@ write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const cha
 static bool
 end_batch(sqlite3 *db, const char *position)
 {
-	bool		some = false;
+	bool		some = synced.recorded;
 
 	for (int i = 0; i < nwritten; i++)
 		some = some || is_written(&written[i]);
@@ -600,24 +483,184 @@ is_behind(sqlite3 *db)
 							"reading a batch", 0) == 1;
 }
 
+/*
+ * A row that is left out is not there as it was before, either: what the table
+ * has is what the source has.  An adopted table keeps its rows.
+ */
+static void
+delete_row(sqlite3 *db, const Reject *reject)
+{
+	static const char what[] = "deleting a row that is left out";
+	const TargetTable *table = synced.table;
+	KeyBound	key = {false, reject->key};
+	StringInfoData sql;
+	sqlite3_stmt *stmt;
+	int			n = 0;
+
+	if (table->adopted || reject->again || !target_key_is_complete(table, reject))
+		return;
+	if (table->nfts > 0)
+		target_unindex_row(db, table, reject->key[0].u.i);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM main.%s", message_quote_name(table->name));
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&sql, "%s %s = ?", i ? " AND" : " WHERE",
+						 compared(table, table->keys[i]));
+	stmt = target_prepare(db, sql.data, what);
+	bind_bound(stmt, &key, table->nkeys, &n);
+	step_done(db, stmt, what);
+	sqlite3_finalize(stmt);
+}
+
+static void
+record_rejects(sqlite3 *db, List *list)
+{
+	ListCell   *lc;
+
+	if (list == NIL)
+		return;
+	target_add_rejects(db, synced.table, list);
+	foreach(lc, list)
+		delete_row(db, (Reject *) lfirst(lc));
+	synced.recorded = true;
+}
+
+/* What the runner has rejected goes with its batch. */
+static void
+record_runners_rejects(sqlite3 *db)
+{
+	record_rejects(db, rejects);
+	rejects = NIL;
+	if (rejects_context)
+		MemoryContextReset(rejects_context);
+}
+
+/* As the table would have it: what the image's numbers stand for goes with it. */
+static void
+set_aside(sqlite3 *db, sqlite3_int64 rowid)
+{
+	static const char what[] = "setting a row aside";
+	sqlite3_stmt *stmt;
+
+	if (synced.set_aside++ == 0)
+		target_run(db, psprintf("CREATE TABLE IF NOT EXISTS " RETRIED " AS SELECT * FROM %s WHERE false",
+								target_image_rows(synced.table)), what);
+	stmt = target_prepare(db, psprintf("INSERT INTO " RETRIED " SELECT * FROM %s",
+									   target_image_row(synced.table)), what);
+	sqlite3_bind_int64(stmt, 1, rowid);
+	step_done(db, stmt, what);
+	sqlite3_finalize(stmt);
+}
+
+/* A row that was set aside has passed. */
+static void
+forget_refusal(sqlite3 *db, sqlite3_int64 rowid)
+{
+	const TargetTable *table = synced.table;
+	Reject	   *reject = target_reject_row(db, table, RETRIED_ROW, rowid, 0, "");
+
+	target_forget_reject(db, table, reject);
+	if (table->nfts > 0)
+		target_index_row(db, table, reject->key[0].u.i);
+}
+
+/*
+ * The rows of an image, or those that had been set aside, each by itself: all
+ * but those that are refused.
+ */
+static void
+write_one_by_one(sqlite3 *db, bool again)
+{
+	static const char what[] = "upserting rows one by one";
+	const TargetTable *table = synced.table;
+	const char *row = again ? RETRIED_ROW : target_image_row(table);
+	sqlite3_stmt *rows = target_prepare(db, again ? "SELECT rowid FROM " RETRIED :
+										target_image_rowids(table), what);
+	sqlite3_stmt *one = target_prepare(db, upsert_sql(table, row), what);
+	int			rc;
+
+	while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
+	{
+		sqlite3_int64 rowid = sqlite3_column_int64(rows, 0);
+		WrittenRows before = written[0];
+
+		sqlite3_bind_int64(one, 1, rowid);
+		rc = sqlite3_step(one);
+		if (target_is_refusal(rc))
+		{
+			char	   *message = target_message(db);
+
+			sqlite3_reset(one);
+			written[0] = before;
+			if (again)
+				continue;
+			record_rejects(db, list_make1(target_reject_row(db, table, row, rowid, rc, message)));
+			set_aside(db, rowid);
+			continue;
+		}
+		if (rc != SQLITE_DONE)
+			target_error(db, rc, what);
+		sqlite3_reset(one);
+		if (again)
+			forget_refusal(db, rowid);
+	}
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_finalize(rows);
+	sqlite3_finalize(one);
+}
+
+/* Once all others are there, rows that had been refused may pass. */
+static void
+retry_set_aside(sqlite3 *db)
+{
+	if (synced.set_aside == 0)
+		return;
+	write_one_by_one(db, true);
+	target_run(db, "DROP TABLE " RETRIED, "letting go of rows");
+	synced.set_aside = 0;
+	synced.recorded = true;		/* that table is to be gone, too */
+}
+
+/* All rows of the image, or none: false if one of them is refused. */
+static bool
+write_at_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
+{
+	WrittenRows before = written[0];
+	int			rc = sqlite3_step(stmt);
+
+	if (rc != SQLITE_DONE && !(synced.skip && target_is_refusal(rc)))
+		target_error(db, rc, what);
+	sqlite3_reset(stmt);
+	if (rc == SQLITE_DONE)
+		return true;
+	written[0] = before;
+	return false;
+}
+
 static void
 write_rows(sqlite3 *db, bool keyed)
 {
-	const char *name = message_quote_name(synced.table->name);
+	char	   *image = target_image_rows(synced.table);
+	bool		complete;
 
 	if (keyed && synced.appendable && is_behind(db))
 	{
 		/* nothing but these words lets SQLite copy whole records */
 		if (synced.append == NULL)
-			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM %s", name,
-													target_image_rows(synced.table)),
-									   "inserting rows");
-		step_done(db, synced.append, "inserting rows");
-		return;
+			synced.append = target_prepare(db, psprintf("INSERT INTO main.%s SELECT * FROM %s",
+														message_quote_name(synced.table->name), image),
+										   "inserting rows");
+		complete = write_at_once(db, synced.append, "inserting rows");
 	}
-	if (synced.upsert == NULL)
-		synced.upsert = target_prepare(db, upsert_sql(synced.table), "upserting rows");
-	step_done(db, synced.upsert, "upserting rows");
+	else
+	{
+		if (synced.upsert == NULL)
+			synced.upsert = target_prepare(db, upsert_sql(synced.table, image), "upserting rows");
+		complete = write_at_once(db, synced.upsert, "upserting rows");
+	}
+	if (!complete)
+		write_one_by_one(db, false);
 }
 
 /* Rows that will be new, or have other words than before. */
@@ -725,6 +768,7 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 	}
 	else
 	{
+		record_runners_rejects(db);
 		if (image)
 			write_rows_and_words(db, keyed);
 		if (end->range)
@@ -739,8 +783,52 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 }
 
 void
-target_sync_counts(sqlite3 *db, const TargetTable *table, TableCounts *counts)
+target_reject(StringInfo message)
 {
+	MemoryContext oldcontext;
+
+	if (rejects_context == NULL)
+		rejects_context = AllocSetContextCreate(TopMemoryContext, "lfsync rejects",
+												ALLOCSET_DEFAULT_SIZES);
+	oldcontext = MemoryContextSwitchTo(rejects_context);
+	rejects = lappend(rejects, message_get_reject(message, synced.table->nkeys));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+void
+target_retried(sqlite3 *db, List *keys)
+{
+	begin_batch(db);
+	synced.recorded = target_forget_keys(db, synced.table->name, keys) > 0;
+	(void) end_batch(db, NULL);
+}
+
+/* Nothing more comes: what the rejects of this table are. */
+static void
+settle_rejects(sqlite3 *db, bool complete)
+{
+	bool		have_rejects = target_has_rejects(db);
+
+	if (rejects != NIL || synced.set_aside > 0 || (complete && have_rejects))
+	{
+		begin_batch(db);
+		record_runners_rejects(db);
+		retry_set_aside(db);
+		if (complete && have_rejects &&
+			target_forget_earlier(db, synced.table->name) > 0)
+			synced.recorded = true;
+		(void) end_batch(db, NULL);
+	}
+	target_count_rejects(db, synced.table->name, &synced.counts->rejected,
+						 &synced.counts->rejects);
+}
+
+void
+target_sync_counts(sqlite3 *db, const TargetTable *table, bool complete,
+				   TableCounts *counts)
+{
+	if (table->apply == APPLY_SYNC)
+		settle_rejects(db, complete);
 	if (table->apply != APPLY_FILL)
 		memcpy(counts, synced.counts, nwritten * sizeof(TableCounts));
 	for (int i = 0; i < list_length(table->dimensions); i++)

@@ -114,7 +114,11 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		sqlite3_bind_int(state, 12, table->adopted);
 		step_once(db, state, what);
 		if (table->apply == APPLY_FILL)
+		{
 			target_record_indexes(db, table->name, NIL);
+			target_forget_rejects(db, table->name);
+			target_add_rejects(db, table, table->rejects);
+		}
 
 		/* the table's own entry, with its comment, stands at ordinal 0 */
 		for (int i = -1; i < table->ncolumns; i++)
@@ -168,13 +172,23 @@ target_has_index(sqlite3 *db, const char *name, const char *table_name)
 	return found;
 }
 
+static int
+create_index(sqlite3 *db, const char *name, const char *table_name,
+			 const TargetIndex *index, bool unique)
+{
+	return sqlite3_exec(db, psprintf("CREATE %sINDEX %s ON %s (%s)", unique ? "UNIQUE " : "",
+									 message_quote_name(name),
+									 message_quote_name(table_name), index->columns),
+						NULL, NULL, NULL);
+}
+
 /*
  * Indexes of one table.  In a table that is synced in place uniqueness beyond
  * the key is not kept: two rows that swap a value would fail for ever.
  */
 List *
 target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_name,
-					  bool in_place)
+					  const SyncOptions *options, bool in_place)
 {
 	List	   *notes = NIL;
 	ListCell   *lc;
@@ -183,6 +197,8 @@ target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_n
 	{
 		TargetIndex *index = (TargetIndex *) lfirst(lc);
 		char	   *name = free_name(db, index->name);
+		bool		unique = index->unique && !in_place;
+		int			rc;
 
 		/* in place the old table still has its own, and goes with it */
 		if (strcmp(name, index->name) != 0 &&
@@ -192,11 +208,16 @@ target_create_indexes(sqlite3 *db, const TargetTable *table, const char *table_n
 		if (in_place && index->unique)
 			notes = lappend(notes, psprintf("index %s is carried without UNIQUE: the table is kept in place",
 											index->name));
-		target_run(db, psprintf("CREATE %sINDEX %s ON %s (%s)",
-								index->unique && !in_place ? "UNIQUE " : "",
-								message_quote_name(name), message_quote_name(table_name),
-								index->columns),
-				   "creating an index");
+		rc = create_index(db, name, table_name, index, unique);
+		if (rc == SQLITE_CONSTRAINT_UNIQUE && options->on_row_error == ROW_ERROR_SKIP)
+		{
+			/* no reason to leave out rows that the table can hold */
+			notes = lappend(notes, psprintf("index %s is carried without UNIQUE: rows are alike as SQLite holds them",
+											index->name));
+			rc = create_index(db, name, table_name, index, false);
+		}
+		if (rc != SQLITE_OK)
+			target_error(db, rc, "creating an index");
 	}
 	return notes;
 }

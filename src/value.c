@@ -18,9 +18,11 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -54,6 +56,28 @@ typedef struct ValuePolicy
  * ----------------------------------------------------------------
  */
 
+void
+value_refuse(ValueColumn *column, ImageValue *out, int sqlerrcode,
+			 const char *message, const char *detail, const char *hint)
+{
+	column->error = palloc(sizeof(ValueError));
+	column->error->sqlerrcode = sqlerrcode;
+	column->error->message = message;
+	column->error->detail = detail;
+	column->error->hint = hint;
+	out->kind = IMAGE_NULL;
+}
+
+void
+value_raise(const ValueError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 errmsg_internal("%s", error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 errhint("%s", error->hint)));
+}
+
 static void
 set_nan(ValueColumn *column, ImageValue *out)
 {
@@ -62,11 +86,13 @@ set_nan(ValueColumn *column, ImageValue *out)
 	else if (column->nan_as_null)
 		out->kind = IMAGE_NULL;
 	else
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("NaN cannot be stored in SQLite's type %s",
-						column->sqlite_type),
-				 errhint("Set option \"nan\" to \"null\" or \"text\".")));
+	{
+		value_refuse(column, out, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+					 psprintf("NaN cannot be stored in SQLite's type %s",
+							  column->sqlite_type),
+					 NULL, "Set option \"nan\" to \"null\" or \"text\".");
+		return;
+	}
 	column->nan_count++;
 }
 
@@ -93,22 +119,54 @@ set_real(ValueColumn *column, ImageValue *out, double value)
 	out->u.r = value;
 }
 
-/* Raises an error if text is not valid UTF-8. */
-static void
-check_utf8(const char *text, size_t len)
+/* False, and a reason, if text is not valid UTF-8. */
+static bool
+check_utf8(ValueColumn *column, ImageValue *out, const char *text, size_t len)
 {
 	int			valid = pg_encoding_verifymbstr(PG_UTF8, text, (int) len);
 
 	if (likely((size_t) valid == len))
-		return;
+		return true;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("invalid byte sequence for encoding \"UTF8\": 0x%02x at byte %d",
-					(unsigned char) text[valid], valid + 1),
-			 errdetail("SQLite stores text as UTF-8, and the encoding of this database is %s.",
-					   GetDatabaseEncodingName()),
-			 errhint("Export its bytes with convert_to(column, 'SQL_ASCII'), or convert them in a view or query, for example from LATIN1 with convert_from(convert(convert_to(column, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII').")));
+	value_refuse(column, out, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+				 psprintf("invalid byte sequence for encoding \"UTF8\": 0x%02x at byte %d",
+						  (unsigned char) text[valid], valid + 1),
+				 psprintf("SQLite stores text as UTF-8, and the encoding of this database is %s.",
+						  GetDatabaseEncodingName()),
+				 "Export its bytes with convert_to(column, 'SQL_ASCII'), or convert them in a view or query, for example from LATIN1 with convert_from(convert(convert_to(column, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII').");
+	return false;
+}
+
+/*
+ * Text of another encoding in UTF-8; NULL, and a reason, if a character has no
+ * place there.
+ */
+static char *
+convert_encoding(ValueColumn *column, ImageValue *out, const char *text, size_t len)
+{
+	int			encoding = GetDatabaseEncoding();
+	Size		size = len * MAX_CONVERSION_GROWTH + 1;
+	char	   *converted;
+	int			done;
+
+	/* this way knows the conversion, and stops at what it cannot convert */
+	if (column->options->on_row_error == ROW_ERROR_STOP)
+		return pg_server_to_any(text, (int) len, PG_UTF8);
+
+	converted = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	done = pg_do_encoding_conversion_buf(FindDefaultConversionProc(encoding, PG_UTF8),
+										 encoding, PG_UTF8,
+										 (unsigned char *) text, (int) len,
+										 (unsigned char *) converted,
+										 (int) Min(size, INT_MAX), true);
+	if (done == (int) len)
+		return converted;
+	value_refuse(column, out, ERRCODE_UNTRANSLATABLE_CHARACTER,
+				 psprintf("the character at byte %d has no equivalent in encoding \"UTF8\"",
+						  done + 1),
+				 psprintf("The encoding of this database is %s.", GetDatabaseEncodingName()),
+				 "Convert the column in a view or query.");
+	return NULL;
 }
 
 /*
@@ -116,12 +174,15 @@ check_utf8(const char *text, size_t len)
  * may use all hold ASCII as it is, so most text needs no conversion.
  */
 static void
-set_server_text(ImageValue *out, const char *text, size_t len)
+set_server_text(ValueColumn *column, ImageValue *out, const char *text, size_t len)
 {
 	int			encoding = GetDatabaseEncoding();
 
 	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
-		check_utf8(text, len);
+	{
+		if (!check_utf8(column, out, text, len))
+			return;
+	}
 	else
 	{
 		size_t		i = 0;
@@ -130,7 +191,9 @@ set_server_text(ImageValue *out, const char *text, size_t len)
 			i++;
 		if (i < len)
 		{
-			text = pg_server_to_any(text, (int) len, PG_UTF8);
+			text = convert_encoding(column, out, text, len);
+			if (text == NULL)
+				return;
 			len = strlen(text);
 		}
 	}
@@ -197,6 +260,15 @@ convert_float8(ValueColumn *column, Datum datum, ImageValue *out)
 	set_real(column, out, DatumGetFloat8(datum));
 }
 
+static bool
+fits_int64(Datum numeric)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_ge, numeric,
+											NumericGetDatum(int64_to_numeric(PG_INT64_MIN)))) &&
+		DatumGetBool(DirectFunctionCall2(numeric_le, numeric,
+										 NumericGetDatum(int64_to_numeric(PG_INT64_MAX))));
+}
+
 static void
 convert_numeric_integer(ValueColumn *column, Datum datum, ImageValue *out)
 {
@@ -217,12 +289,22 @@ convert_numeric_integer(ValueColumn *column, Datum datum, ImageValue *out)
 	if (numeric_is_inf(value) ||
 		(DatumGetInt32(DirectFunctionCall1(numeric_scale, plain)) != 0 &&
 		 DatumGetInt32(DirectFunctionCall1(numeric_min_scale, plain)) != 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("value \"%s\" of a numeric column without decimal places is not an integer",
-						DatumGetCString(DirectFunctionCall1(numeric_out, plain))),
-				 errhint("Cast the column to numeric in a view or query, so that it is stored as text.")));
+	{
+		value_refuse(column, out, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+					 psprintf("value \"%s\" of a numeric column without decimal places is not an integer",
+							  DatumGetCString(DirectFunctionCall1(numeric_out, plain))),
+					 NULL, "Cast the column to numeric in a view or query, so that it is stored as text.");
+		return;
+	}
 
+	/* nor may it keep its promise of digits: numeric_int8() would raise */
+	if (column->options->on_row_error == ROW_ERROR_SKIP && !fits_int64(plain))
+	{
+		value_refuse(column, out, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+					 "numeric value is out of range for INTEGER", NULL,
+					 "Cast the column to numeric in a view or query, so that it is stored as text.");
+		return;
+	}
 	set_integer(out, DatumGetInt64(DirectFunctionCall1(numeric_int8, plain)));
 }
 
@@ -241,10 +323,12 @@ convert_numeric_real(ValueColumn *column, Datum datum, ImageValue *out)
 		(real == 0.0 &&
 		 DatumGetBool(DirectFunctionCall2(numeric_ne, plain,
 										  NumericGetDatum(int64_to_numeric(0))))))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("numeric value is out of range for a double"),
-				 errhint("Set option \"numeric\" to \"text\".")));
+	{
+		value_refuse(column, out, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+					 "numeric value is out of range for a double", NULL,
+					 "Set option \"numeric\" to \"text\".");
+		return;
+	}
 
 	set_real(column, out, real);
 }
@@ -278,7 +362,7 @@ convert_text_encoded(ValueColumn *column, Datum datum, ImageValue *out)
 {
 	struct varlena *value = packed_varlena(datum);
 
-	set_server_text(out, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	set_server_text(column, out, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 static void
@@ -286,7 +370,7 @@ convert_name(ValueColumn *column, Datum datum, ImageValue *out)
 {
 	const char *name = NameStr(*DatumGetName(datum));
 
-	set_server_text(out, name, strnlen(name, NAMEDATALEN));
+	set_server_text(column, out, name, strnlen(name, NAMEDATALEN));
 }
 
 /* The label, as enum_out() finds it, without its copy. */
@@ -308,7 +392,7 @@ convert_enum(ValueColumn *column, Datum datum, ImageValue *out)
 			sizeof(column->scratch));
 	ReleaseSysCache(tuple);
 
-	set_server_text(out, column->scratch, strlen(column->scratch));
+	set_server_text(column, out, column->scratch, strlen(column->scratch));
 }
 
 static void
@@ -372,23 +456,23 @@ convert_uuid_blob(ValueColumn *column, Datum datum, ImageValue *out)
  */
 
 static void
-set_json(ImageValue *out, Datum json)
+set_json(ValueColumn *column, ImageValue *out, Datum json)
 {
 	text	   *value = DatumGetTextPP(json);
 
-	set_server_text(out, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	set_server_text(column, out, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 static void
 convert_array(ValueColumn *column, Datum datum, ImageValue *out)
 {
-	set_json(out, DirectFunctionCall1(array_to_json, datum));
+	set_json(column, out, DirectFunctionCall1(array_to_json, datum));
 }
 
 static void
 convert_composite(ValueColumn *column, Datum datum, ImageValue *out)
 {
-	set_json(out, DirectFunctionCall1(row_to_json, datum));
+	set_json(column, out, DirectFunctionCall1(row_to_json, datum));
 }
 
 static void
@@ -396,7 +480,7 @@ convert_output(ValueColumn *column, Datum datum, ImageValue *out)
 {
 	char	   *text = OutputFunctionCall(&column->output, datum);
 
-	set_server_text(out, text, strlen(text));
+	set_server_text(column, out, text, strlen(text));
 }
 
 

@@ -28,14 +28,26 @@
 #ifndef LFSYNC_VALUE_H
 #define LFSYNC_VALUE_H
 
+#include "compat.h"
 #include "fmgr.h"
 #include "image.h"
 #include "options.h"
 
 typedef struct ValueColumn ValueColumn;
 
+/* Why SQLite cannot hold a value, or a row. */
+typedef struct ValueError
+{
+	int			sqlerrcode;
+	const char *message;
+	const char *detail;			/* may be NULL */
+	const char *hint;
+} ValueError;
+
 /*
- * Converts a value that is not NULL.  What out->u.data points to lives until
+ * Converts a value that is not NULL.  Where SQLite cannot hold it the converter
+ * raises nothing, since it is not for it to say whether the run stops: *out is
+ * NULL then, and column->error set, for the caller to take away.  What out->u.data points to lives until
  * the next call for this column or the next reset of CurrentMemoryContext,
  * whichever is first.
  */
@@ -54,6 +66,7 @@ struct ValueColumn
 	int32		typmod;
 	SyncOptions *options;
 	FmgrInfo	output;			/* where an output function is used */
+	ValueError *error;			/* of the value converted last, or NULL */
 	bool		never_number;	/* text that no column takes for a number,
 								 * whatever it is declared as */
 	bool		nan_as_text;	/* may hold text that is not sqlite_type */
@@ -93,6 +106,12 @@ set_scratch(ValueColumn *column, ImageValue *out, const char *end)
 {
 	set_bytes(out, IMAGE_TEXT, column->scratch, end - column->scratch);
 }
+
+/* What a converter leaves where SQLite cannot hold a value; texts are kept. */
+extern void value_refuse(ValueColumn *column, ImageValue *out, int sqlerrcode,
+						 const char *message, const char *detail,
+						 const char *hint);
+pg_noreturn extern void value_raise(const ValueError *error);
 
 /*
  * Decides how a column of this type is stored.  Everything it allocates lives

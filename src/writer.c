@@ -261,7 +261,8 @@ handle_image(StringInfo message)
 		data = channel_buffer(writer.channel, image.buffer);
 
 	if (writer.table->apply == APPLY_FILL)
-		target_apply_image(writer.db, writer.table, data, size, image.nrows);
+		target_apply_image(writer.db, writer.table, &writer.request.options,
+						   data, size, image.nrows);
 	else
 	{
 		BatchEnd	end;
@@ -289,12 +290,12 @@ handle_range(StringInfo message)
 }
 
 static void
-handle_count(void)
+handle_count(StringInfo message)
 {
 	Size		size = (1 + list_length(writer.table->dimensions)) * sizeof(TableCounts);
 	TableCounts *counts = palloc0(size);
 
-	target_sync_counts(writer.db, writer.table, counts);
+	target_sync_counts(writer.db, writer.table, message_get_int(message) != 0, counts);
 	channel_begin(writer.channel, MESSAGE_COUNTED);
 	message_put_bytes(&writer.channel->message, counts, size);
 	(void) channel_send(writer.channel);
@@ -306,6 +307,7 @@ handle_finish(StringInfo message)
 	FinishRequest request;
 	FinishReply reply;
 	struct stat st;
+	ListCell   *lc;
 
 	message_get_finish(message, &request);
 	memset(&reply, 0, sizeof(reply));
@@ -343,6 +345,9 @@ handle_finish(StringInfo message)
 		writer.db = NULL;
 	}
 
+	foreach(lc, request.tables)
+		reply.refused = lappend_int(reply.refused,
+									target_refused_count(((TargetTable *) lfirst(lc))->name));
 	pg_atomic_write_u64(&writer.slot->bytes_written, writer.bytes_written);
 	reply.bytes_written = writer.bytes_written;
 	reply.write_us = writer.write_us;
@@ -399,7 +404,14 @@ serve(void)
 				break;
 			case MESSAGE_COUNT:
 				MemoryContextSwitchTo(message_context);
-				handle_count();
+				handle_count(&message);
+				break;
+			case MESSAGE_REJECT:
+				target_reject(&message);
+				break;
+			case MESSAGE_RETRIED:
+				MemoryContextSwitchTo(message_context);
+				target_retried(writer.db, message_get_texts(&message));
 				break;
 			case MESSAGE_FINISH:
 				MemoryContextSwitchTo(message_context);

@@ -426,7 +426,7 @@ sub integrity
 sub content
 {
 	my ($file, @without) = @_;
-	my $others = join ' AND ', map { "tbl_name NOT GLOB '$_'" } @without, '_lfsync_state', '_lfsync_columns';
+	my $others = join ' AND ', map { "tbl_name NOT GLOB '$_'" } @without, '_lfsync_state', '_lfsync_columns', '_lfsync_ranges', '_lfsync_rejects';
 	my $tables = sqlite($file, "SELECT name FROM sqlite_schema WHERE type = 'table' AND $others ORDER BY 1");
 
 	return sqlite($file, "SELECT type, name, sql FROM sqlite_schema WHERE $others ORDER BY 1, 2;\n"
