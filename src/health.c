@@ -52,12 +52,12 @@ failure(const JobState *state, bool full)
 	return psprintf("SQLSTATE %s", state->last_sqlstate ? state->last_sqlstate : "unknown");
 }
 
-/* Overdue: nobody started it, though it was its time. */
+/* Overdue: nobody started it, though it was its time and no run was under way. */
 static bool
-is_late(const JobPlan *plan, TimestampTz now, bool running)
+is_late(const JobState *state, const JobPlan *plan, TimestampTz now, bool running)
 {
 	return plan->active && !running && plan->at <= now &&
-		now - plan->since > lfsync_naptime * (USECS_PER_SEC / 1000);
+		now - Max(plan->since, state->last_ended_at) > lfsync_naptime * (USECS_PER_SEC / 1000);
 }
 
 static JobHealth
@@ -97,7 +97,7 @@ job_health(const Job *job, const JobState *state, const JobPlan *plan,
 	}
 	else if (state->consecutive_failures > 0 && job_has_failed(state))
 		result = sick(state, plan, full);
-	else if (is_late(plan, now, running))
+	else if (is_late(state, plan, now, running))
 	{
 		result.health = result.event = "late";
 		result.message = clock_has_scheduler() ?
