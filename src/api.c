@@ -40,6 +40,8 @@ PG_FUNCTION_INFO_V1(lfsync_export_job);
 PG_FUNCTION_INFO_V1(lfsync_export_all);
 PG_FUNCTION_INFO_V1(lfsync_start_job);
 PG_FUNCTION_INFO_V1(lfsync_verify);
+PG_FUNCTION_INFO_V1(lfsync_flush_job);
+PG_FUNCTION_INFO_V1(lfsync_flush_reason);
 PG_FUNCTION_INFO_V1(lfsync_cancel);
 
 static void
@@ -366,6 +368,37 @@ lfsync_verify(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* lfsync_flush_job(name text) */
+Datum
+lfsync_flush_job(PG_FUNCTION_ARGS)
+{
+	caller_flush(job_get(required_text_arg(fcinfo, 0, "name"), false)->id);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lfsync_flush_reason(pid integer) returns text
+ *
+ * Why the run of this process writes what has waited in its memory; NULL unless
+ * it does.
+ */
+Datum
+lfsync_flush_reason(PG_FUNCTION_ARGS)
+{
+	RunSlot    *slots;
+
+	if (run_slots == NULL)
+		PG_RETURN_NULL();
+	slots = slots_copy();
+	for (int i = 0; i < run_slots->nslots; i++)
+	{
+		if (slots[i].holders != 0 && slots[i].runner_pid == PG_GETARG_INT32(0) &&
+			slots[i].flush_reason[0])
+			PG_RETURN_TEXT_P(cstring_to_text(slots[i].flush_reason));
+	}
+	PG_RETURN_NULL();
 }
 
 /*

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 
 #include "batch.h"
+#include "staging.h"
 
 #define MAX_FETCH		4096	/* rows */
 
@@ -174,10 +175,46 @@ adapt(Batch *batch, bool was_full)
 	set_max_rows(batch, (int) Min(rows, limit > 0 ? limit : PG_INT32_MAX));
 }
 
+/* Tells the writer of an image. */
+static void
+send_image(Batch *batch, const ImageMessage *image)
+{
+	Channel    *channel = batch->run->channel;
+
+	pg_atomic_write_u64(&batch->run->slot->batch_rows, batch->nrows);
+	channel_begin(channel, MESSAGE_IMAGE);
+	message_put_bytes(&channel->message, image, sizeof(*image));
+	if (batch->describe)
+	{
+		BatchEnd	end;
+
+		memset(&end, 0, sizeof(end));
+		batch->describe(batch->arg, &end);
+		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
+		if (end.position)
+			pfree(end.position);
+	}
+	channel_send(channel);
+}
+
+/* Or has it wait in memory. */
+static void
+stage_image(Batch *batch, const ImageMessage *image)
+{
+	BatchEnd	end;
+
+	memset(&end, 0, sizeof(end));
+	batch->describe(batch->arg, &end);
+	/* what waits may be written by this, so the buffer is given back first */
+	channel_give_back(batch->run->channel, batch->buffer);
+	staging_keep(batch->run, image, batch->pages, &end);
+	if (end.position)
+		pfree(end.position);
+}
+
 void
 batch_send(Batch *batch)
 {
-	Channel    *channel = batch->run->channel;
 	int			nrow_entries = batch->mapping->table->rowless ? 0 : 1;
 	ImageMessage image;
 	ImageResult result = IMAGE_OK;
@@ -197,25 +234,18 @@ batch_send(Batch *batch)
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);
 
+	/* it would have to wait in shared memory */
+	if (batch->wide && staging_holds(batch->run))
+		staging_write(batch->run, "a wide row");
 	image.buffer = batch->wide ? WIDE_BUFFER : batch->buffer;
 	image.segment = batch->wide ? dsm_segment_handle(batch->wide) : 0;
 	image.nrows = batch->nrows;
 	image.keyed = batch->form == BATCH_KEYED;
-	pg_atomic_write_u64(&batch->run->slot->batch_rows, batch->nrows);
 	pg_atomic_write_u64(&batch->run->slot->rows_read, batch->run->counts.rows_read);
-	channel_begin(channel, MESSAGE_IMAGE);
-	message_put_bytes(&channel->message, &image, sizeof(image));
-	if (batch->describe)
-	{
-		BatchEnd	end;
-
-		memset(&end, 0, sizeof(end));
-		batch->describe(batch->arg, &end);
-		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
-		if (end.position)
-			pfree(end.position);
-	}
-	channel_send(channel);
+	if (staging_holds(batch->run))
+		stage_image(batch, &image);
+	else
+		send_image(batch, &image);
 	batch->run->counts.batches++;
 	if (batch->describe)
 		adapt(batch, batch->nrows >= batch->max_rows);

@@ -42,6 +42,9 @@
 /* How long a caller that gives up waits for its run to end. */
 #define CALLER_GRACE_MS		1000
 
+/* How often one that waits for what is in memory looks whether it is written. */
+#define FLUSH_POLL_MS		10
+
 struct Caller
 {
 	RunSlot    *slot;
@@ -394,6 +397,27 @@ caller_leave(Caller *caller)
 	let_go(caller);
 	pfree(caller->runner);
 	pfree(caller);
+}
+
+void
+caller_flush(int64 job_id)
+{
+	SlotHandle	handle;
+	RunSlot    *slot = palloc(sizeof(RunSlot));
+	bool		ours;
+
+	progress_require();
+	if (slots_ask_flush(FLUSH_BY_CALL, MyDatabaseId, job_id, NULL, &handle) == 0)
+		return;
+	while ((ours = slot_read(&handle, slot)) && slot_is_live(slot))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 FLUSH_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (ours)
+		check_outcome(slot);
 }
 
 void

@@ -48,6 +48,12 @@ extern bool caller_ended(Caller *caller, RunSlot *slot);
 extern void caller_leave(Caller *caller);
 
 /*
+ * Has the job's run write what waits in its memory, and waits for its end; an
+ * error if that is one.  Without such a run there is nothing to do.
+ */
+extern void caller_flush(int64 job_id);
+
+/*
  * Removes the file of a job of this owner, if it holds nothing else.  What goes
  * does not come back when the caller rolls back.
  */

@@ -124,6 +124,7 @@ channel_create(RunSlot *slot, const SlotHandle *handle,
 	base = dsm_segment_address(channel->segment);
 	channel->header = (ChannelHeader *) base;
 	pg_atomic_init_u32(&channel->header->stop, 0);
+	pg_atomic_init_u32(&channel->header->patient, 0);
 	channel->header->slot = *handle;
 	channel->buffers = base + TYPEALIGN(BLCKSZ, HEADER_SIZE + 2 * QUEUE_SIZE);
 
@@ -241,6 +242,12 @@ channel_destroy(Channel *channel)
 	dsm_detach(channel->segment);
 	channel->segment = NULL;
 	return done;
+}
+
+void
+channel_set_patient(Channel *channel)
+{
+	pg_atomic_write_u32(&channel->header->patient, 1);
 }
 
 Channel *

@@ -30,6 +30,8 @@ typedef struct ChannelHeader
 	dsm_handle	enlarged;		/* where the buffers are instead, or
 								 * DSM_HANDLE_INVALID */
 	pg_atomic_uint32 stop;		/* set by the runner: give up now */
+	pg_atomic_uint32 patient;	/* set by the runner: SIGTERM is its affair, who
+								 * has rows left to write */
 	SlotHandle	slot;
 	char		database[NAMEDATALEN];	/* server bytes, for the log only */
 } ChannelHeader;
@@ -82,6 +84,9 @@ extern void channel_enlarge(Channel *channel, uint32 nbuffers, Size buffer_size)
  * MESSAGE_DONE.
  */
 extern bool channel_destroy(Channel *channel);
+
+/* Runner: from here on the writer leaves it to us what follows a SIGTERM. */
+extern void channel_set_patient(Channel *channel);
 
 /* Writer: joins the segment whose handle it was started with. */
 extern Channel *channel_attach(dsm_handle handle);

@@ -492,6 +492,37 @@ job_schedule(const Job *job, Schedule *schedule, JobOptions *options)
 	schedule_make(schedule, job->schedule, options);
 }
 
+/* What is not given while another one is. */
+#define DEFAULT_FLUSH_ROWS			5000
+#define DEFAULT_FLUSH_INTERVAL_MS	30000
+#define DEFAULT_MAX_PENDING_ROWS	100000
+
+static int
+given_or(int given, int otherwise)
+{
+	return given == NOT_GIVEN ? otherwise : given;
+}
+
+FlushBounds
+job_flush_bounds(const Job *job, const JobOptions *options)
+{
+	FlushBounds bounds = {.staged = false};
+	double		ms;
+
+	if (job->schedule == NULL ||
+		(options->flush_rows == NOT_GIVEN && options->flush_interval == NOT_GIVEN &&
+		 options->max_pending_rows == NOT_GIVEN))
+		return bounds;
+	ms = job->schedule->time / 1000.0 +
+		(job->schedule->day + job->schedule->month * (double) DAYS_PER_MONTH) * (USECS_PER_DAY / 1000);
+	bounds.staged = true;
+	bounds.rows = given_or(options->flush_rows, DEFAULT_FLUSH_ROWS);
+	bounds.interval = given_or(options->flush_interval, DEFAULT_FLUSH_INTERVAL_MS);
+	bounds.max_pending_rows = given_or(options->max_pending_rows, DEFAULT_MAX_PENDING_ROWS);
+	bounds.look_every = (int) Min(ms, PG_INT32_MAX);
+	return bounds;
+}
+
 void
 job_order(const Job *job, SyncOrder *order)
 {

@@ -73,6 +73,9 @@ extern void job_delete(const Job *job);
  */
 extern void job_check_owner(const Job *job);
 
+/* How long its rows may wait in memory, when it runs by itself. */
+extern FlushBounds job_flush_bounds(const Job *job, const JobOptions *options);
+
 /*
  * Makes the job one of this cluster and of a role; or of the role that its
  * owner is by now, here.

@@ -133,6 +133,14 @@ store_job(FunctionCallInfo fcinfo, Job *job, int schedule)
 	PG_RETURN_INT64(job->id);
 }
 
+/* A run whose rows wait in memory has been asked for something else. */
+static void
+write_what_waits(const Job *job)
+{
+	if (run_slots)
+		(void) slots_ask_flush(FLUSH_FOR_CHANGE, MyDatabaseId, job->id, NULL, NULL);
+}
+
 /*
  * lfsync_add_job(name text, source regclass, file text, mode text,
  *				  table_name text, key_columns text[], cursor_columns text[],
@@ -346,6 +354,7 @@ lfsync_alter_job(PG_FUNCTION_ARGS)
 		!PG_ARGISNULL(ALTER_ENABLED))
 		complete_schedule(job, restored);
 	job_update(job);
+	write_what_waits(job);
 	clock_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -361,6 +370,7 @@ lfsync_drop_job(PG_FUNCTION_ARGS)
 	Job		   *job = job_get(required_text_arg(fcinfo, 0, "name"), true);
 
 	job_delete(job);
+	write_what_waits(job);
 	clock_wake_at_commit();
 	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
 	{
@@ -379,6 +389,7 @@ lfsync_reset_job(PG_FUNCTION_ARGS)
 
 	job->reset = true;
 	job_update(job);
+	write_what_waits(job);
 	clock_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -345,6 +345,30 @@ check_mode_fits(const Job *job, bool keyed)
 				 errhint("Give \"key_columns\", or use mode \"full\".")));
 }
 
+/* Rows may wait in memory only where one look goes on from the one before. */
+static void
+check_staging(const Job *job, const JobOptions *options)
+{
+	const char *given = options->flush_rows != NOT_GIVEN ? "flush_rows" :
+		options->flush_interval != NOT_GIVEN ? "flush_interval" :
+		options->max_pending_rows != NOT_GIVEN ? "max_pending_rows" : NULL;
+
+	if (given == NULL)
+		return;
+	if (job->schedule == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" needs a \"schedule\"", given),
+				 errdetail("It bounds how long rows wait in memory; the schedule says how often the source is looked at meanwhile."),
+				 errhint("Give a \"schedule\", such as '1 s', or leave the option out.")));
+	if (!is_incremental(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" does not go with mode \"%s\"", given, job->mode),
+				 errdetail("Such a run looks at all rows, and has nothing to wait with."),
+				 errhint("Use mode \"incremental\", or leave the option out.")));
+}
+
 /*-------------------------------------------------------------------------
  * All of it
  *-------------------------------------------------------------------------
@@ -415,6 +439,7 @@ validate(Job *job)
 	if (job->mode == NULL)
 		choose_mode(job, findings.keyed, versioned);
 	check_mode_fits(job, findings.keyed);
+	check_staging(job, &options);
 	if (job->source && job->key_columns != NIL && !is_full(job))
 		check_given_key(job, relid);
 	if (is_incremental(job) && job->cursor_columns == NIL)

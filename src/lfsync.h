@@ -8,7 +8,7 @@
 #ifndef LFSYNC_H
 #define LFSYNC_H
 
-#define LFSYNC_VERSION "1.0"
+#define LFSYNC_VERSION "1.1"
 
 /* lfsync.* settings, defined in lfsync.c */
 typedef enum LogRuns

@@ -160,7 +160,7 @@ static void
 full_prepare(Run *run)
 {
 	const SyncOrder *order = run->order;
-	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->look);
 	ListCell   *source;
 	ListCell   *name;
 	ListCell   *lc;
@@ -268,7 +268,7 @@ add_late_row(FullScan *scan, const ImageValue *values)
 		ImageSchemaEntry entry = late_schema(scan);
 
 		if (scan->late_memory == NULL)
-			scan->late_memory = MemoryContextAlloc(scan->run->context,
+			scan->late_memory = MemoryContextAlloc(scan->run->look,
 												   image_builder_size(page_size));
 		scan->late_buffer = channel_take_buffer(channel);
 		scan->late_pages = channel_buffer(channel, scan->late_buffer);

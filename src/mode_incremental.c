@@ -36,6 +36,7 @@
 #include "cursor.h"
 #include "reject.h"
 #include "rowversion.h"
+#include "staging.h"
 #include "sync.h"
 
 /* A snapshot position moves at the latest when it is as old as this. */
@@ -184,6 +185,21 @@ renew_position(const Run *run, Position *position)
 	position->reached = NIL;
 }
 
+static const char lacked_columns[] = "the target lacked columns of the source";
+
+/*
+ * The writer gets to know the table, unless its rows wait in memory.  Why
+ * everything has to be compared, or NULL.
+ */
+static const char *
+begin_table(const IncrementalScan *scan)
+{
+	if (!staging_holds(scan->run) &&
+		sync_begin_table(scan->run, scan->table, APPLY_SYNC))
+		return lacked_columns;
+	return NULL;
+}
+
 /*-------------------------------------------------------------------------
  * By row versions
  *-------------------------------------------------------------------------
@@ -246,11 +262,26 @@ scan_versions(IncrementalScan *scan)
 	bool		recount = false;
 	int64		rows;
 
-	if (sync_begin_table(run, table, APPLY_SYNC) && reason == NULL)
-		reason = "the target lacked columns of the source";
+	if (reason == NULL)
+		reason = begin_table(scan);
+	else
+	{
+		staging_drop(run);
+		(void) begin_table(scan);
+	}
 	if (reason == NULL)
 	{
+		Position	after = *position;
+
 		rows = ship_versions(scan, position->xmin, next);
+		after.xmin = rowversion_oldest(snapshot);
+		if (staging_goes_on(run, table, &after))
+			return;
+		if (staging_altered(run))
+			reason = lacked_columns;
+	}
+	if (reason == NULL)
+	{
 		retry_rejects(scan);
 		sync_end_table(run, table, false);
 		if (adopted)
@@ -300,7 +331,7 @@ incremental_before(Run *run)
 	table = linitial(run->tables);
 	if (table->state && table->state->position)
 		last = position_from_utf8(table->state->position)->candidate;
-	oldcontext = MemoryContextSwitchTo(run->context);
+	oldcontext = MemoryContextSwitchTo(run->look);
 	next_candidate = cursor_take_candidate(table, run->order->cursor_columns, last, &settled);
 	MemoryContextSwitchTo(oldcontext);
 	run_forget_tables(run);
@@ -424,8 +455,6 @@ follow_cursor(IncrementalScan *scan)
 	ship_behind(scan, resumed ? position->reached :
 				cursor_lower_bound(scan->keyset, position, &run->order->options), resumed);
 	ship_without_cursor(scan);
-	retry_rejects(scan);
-	sync_end_table(run, table, false);
 
 	/*
 	 * What came before the point where it was broken off was read under an
@@ -438,6 +467,15 @@ follow_cursor(IncrementalScan *scan)
 		position->candidate = next_candidate;
 	else if (!settled && candidate)
 		cursor_note_open_writers(run, candidate);
+	if (staging_goes_on(run, table, position))
+		return;
+	if (staging_altered(run))
+	{
+		compare_for_cursor(scan, lacked_columns);
+		return;
+	}
+	retry_rejects(scan);
+	sync_end_table(run, table, false);
 
 	/* where nothing has come there is nothing to write */
 	if (resumed || table->counts.rejected > 0 ||
@@ -454,8 +492,13 @@ scan_cursor(IncrementalScan *scan)
 	const char *reason = sync_position_lost(scan->run, scan->table, scan->position, basis);
 
 	scan->keyset = cursor_keyset(scan->table, scan->run->order->cursor_columns);
-	if (sync_begin_table(scan->run, scan->table, APPLY_SYNC) && reason == NULL)
-		reason = "the target lacked columns of the source";
+	if (reason)
+	{
+		staging_drop(scan->run);
+		(void) begin_table(scan);
+	}
+	else
+		reason = begin_table(scan);
 	if (reason)
 		compare_for_cursor(scan, reason);
 	else
@@ -502,7 +545,7 @@ prepare_versions(Run *run, RunTable *table)
 						 run->order->mapping ? "mapping" : "filter")));
 
 	/* what the last run's rows went through has to be the same */
-	oldcontext = MemoryContextSwitchTo(run->context);
+	oldcontext = MemoryContextSwitchTo(run->look);
 	basis = psprintf("versions %s %s", rowversion_fingerprint(table->source->relid),
 					 options_fingerprint(&run->order->options,
 										 source_conditions(table->source)));
@@ -513,7 +556,7 @@ static void
 prepare_cursor(Run *run, const RunTable *table)
 {
 	Keyset	   *keyset = cursor_keyset(table, run->order->cursor_columns);
-	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->look);
 
 	basis = cursor_basis(keyset, table->source->relid);
 	MemoryContextSwitchTo(oldcontext);
@@ -552,6 +595,7 @@ load(Run *run, RunTable *table)
 		position.xmin = rowversion_oldest(GetActiveSnapshot());
 	else
 		position.candidate = next_candidate;
+	staging_drop(run);
 	mode_full.scan(run);
 	sync_set_position(run, table, &position);
 }
@@ -574,7 +618,8 @@ incremental_scan(Run *run)
 	}
 	scan.batch = batch_create(run);
 	scan.position = position_from_utf8(scan.table->state->position);
-	run->position_from = scan.table->state->position;
+	if (run->position_from == NULL)
+		run->position_from = scan.table->state->position;
 	if (run->order->cursor_columns == NIL)
 		scan_versions(&scan);
 	else

@@ -75,7 +75,10 @@ static const OptionSpec job_option_specs[] = {
 	{"attempts_at", OPTION_LIST, JOB_FIELD(attempts_at), {NULL}},
 	{"backoff", OPTION_DURATION, JOB_FIELD(backoff), {NULL}},
 	{"condition", OPTION_TEXT_POINTER, JOB_FIELD(condition), {NULL}},
+	{"flush_interval", OPTION_DURATION, JOB_FIELD(flush_interval), {NULL}},
+	{"flush_rows", OPTION_INTEGER, JOB_FIELD(flush_rows), {NULL}},
 	{"max_attempts", OPTION_INTEGER, JOB_FIELD(max_attempts), {NULL}},
+	{"max_pending_rows", OPTION_INTEGER, JOB_FIELD(max_pending_rows), {NULL}},
 	{"not_after", OPTION_TEXT_POINTER, JOB_FIELD(not_after), {NULL}},
 	{"not_before", OPTION_TEXT_POINTER, JOB_FIELD(not_before), {NULL}},
 	{"on_event", OPTION_TEXT_POINTER, JOB_FIELD(on_event), {NULL}},
@@ -372,6 +375,7 @@ options_parse(Jsonb *json, SyncOptions *options, JobOptions *job)
 		memset(job, 0, sizeof(JobOptions));
 		job->max_attempts = DEFAULT_MAX_ATTEMPTS;
 		job->backoff = DEFAULT_BACKOFF_MS;
+		job->flush_rows = job->flush_interval = job->max_pending_rows = NOT_GIVEN;
 	}
 	if (json == NULL)
 		return;

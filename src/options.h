@@ -131,7 +131,12 @@ typedef struct JobOptions
 	char	   *on_event;		/* a function's name */
 	int			max_attempts;
 	int			backoff;		/* ms */
+	int			flush_rows;		/* of what waits in memory: NOT_GIVEN ... */
+	int			flush_interval; /* ... ms ... */
+	int			max_pending_rows;	/* ... unless one of them is given */
 } JobOptions;
+
+#define NOT_GIVEN		(-1)
 
 /*
  * Fills *options from a json object over the defaults; an unknown key or a

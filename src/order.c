@@ -69,6 +69,7 @@ order_send(const SyncOrder *order)
 	message_put_int(&message, order->batch_bytes);
 	message_put_int(&message, order->busy_timeout);
 	message_put_bytes(&message, &order->options, sizeof(order->options));
+	message_put_bytes(&message, &order->flush, sizeof(order->flush));
 	put_oids(&message, order->held);
 
 	result_size = RESULT_PER_TABLE * (list_length(order->table_names) + 1);
@@ -121,6 +122,7 @@ order_receive(dsm_handle handle, dsm_segment **segment)
 	order->batch_bytes = (int) message_get_int(&message);
 	order->busy_timeout = (int) message_get_int(&message);
 	message_get_bytes(&message, &order->options, sizeof(order->options));
+	message_get_bytes(&message, &order->flush, sizeof(order->flush));
 	order->held = get_oids(&message);
 	return order;
 }

@@ -13,6 +13,16 @@
 
 #include "options.h"
 
+/* When what waits in memory is written. */
+typedef struct FlushBounds
+{
+	bool		staged;			/* false: nothing waits */
+	int			rows;
+	int			interval;		/* ms */
+	int			max_pending_rows;	/* in the middle of a look, too */
+	int			look_every;		/* ms */
+} FlushBounds;
+
 typedef struct SyncOrder
 {
 	char	   *job;			/* NULL: a one-off run */
@@ -38,6 +48,7 @@ typedef struct SyncOrder
 	int			batch_bytes;	/* its own */
 	int			busy_timeout;
 	SyncOptions options;
+	FlushBounds flush;
 	List	   *held;			/* relations that the caller has changed */
 	bool		in_place;		/* set by the runner: the file holds other
 								 * tables, which stay */

@@ -25,6 +25,9 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -88,6 +91,7 @@ progress_shmem_startup(void)
 			pg_atomic_init_u64(&slot->batch_rows, 0);
 			pg_atomic_init_u64(&slot->memory_bytes, 0);
 			pg_atomic_init_u32(&slot->file_busy, 0);
+			pg_atomic_init_u32(&slot->flush_asked, FLUSH_NOT_ASKED);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -136,6 +140,15 @@ slots_copy(void)
 	memcpy(copies, run_slots->slots, size);
 	LWLockRelease(run_slots->lock);
 	return copies;
+}
+
+bool
+slot_read(const SlotHandle *handle, RunSlot *copy)
+{
+	LWLockAcquire(run_slots->lock, LW_SHARED);
+	memcpy(copy, &run_slots->slots[handle->index], sizeof(RunSlot));
+	LWLockRelease(run_slots->lock);
+	return copy->generation == handle->generation;
 }
 
 RunSlot *
@@ -190,6 +203,7 @@ slot_claim(Oid dboid, Oid owner, int64 job_id, SlotHandle *handle)
 		pg_atomic_write_u64(&slot->batch_rows, 0);
 		pg_atomic_write_u64(&slot->memory_bytes, 0);
 		pg_atomic_write_u32(&slot->file_busy, 0);
+		pg_atomic_write_u32(&slot->flush_asked, FLUSH_NOT_ASKED);
 	}
 	LWLockRelease(run_slots->lock);
 
@@ -321,6 +335,67 @@ slot_set_phase(RunSlot *slot, const char *phase)
 	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
 	strlcpy(slot->phase, phase, sizeof(slot->phase));
 	LWLockRelease(run_slots->lock);
+}
+
+void
+slot_set_flush_reason(RunSlot *slot, const char *reason)
+{
+	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
+	strlcpy(slot->flush_reason, reason, sizeof(slot->flush_reason));
+	LWLockRelease(run_slots->lock);
+}
+
+const char *
+slot_flush_asked(RunSlot *slot)
+{
+	switch ((FlushRequest) pg_atomic_read_u32(&slot->flush_asked))
+	{
+		case FLUSH_NOT_ASKED:
+			return NULL;
+		case FLUSH_BY_CALL:
+			return "lfsync_flush_job";
+		case FLUSH_FOR_OTHERS:
+			return "another job waits";
+		case FLUSH_FOR_CHANGE:
+			return "the job was changed";
+	}
+	return NULL;
+}
+
+int
+slots_ask_flush(FlushRequest who, Oid dboid, int64 job_id, const char *file,
+				SlotHandle *handle)
+{
+	int		   *pids = palloc(run_slots->nslots * sizeof(int));
+	int			n = 0;
+
+	LWLockAcquire(run_slots->lock, LW_SHARED);
+	for (int i = 0; i < run_slots->nslots; i++)
+	{
+		RunSlot    *slot = &run_slots->slots[i];
+
+		if (slot->holders == 0 ||
+			(job_id != 0 && (slot->job_id != job_id || slot->dboid != dboid)) ||
+			(file && strcmp(slot->file, file) != 0))
+			continue;
+		pg_atomic_write_u32(&slot->flush_asked, who);
+		pids[n++] = slot->runner_pid;
+		if (handle)
+		{
+			handle->index = i;
+			handle->generation = slot->generation;
+		}
+	}
+	LWLockRelease(run_slots->lock);
+	for (int i = 0; i < n; i++)
+	{
+		PGPROC	   *runner = pids[i] == 0 ? NULL : BackendPidGetProc(pids[i]);
+
+		if (runner)
+			SetLatch(&runner->procLatch);
+	}
+	pfree(pids);
+	return n;
 }
 
 void

@@ -58,6 +58,15 @@ typedef struct RunError
 	char		context[SLOT_MESSAGE];	/* which column and row, for instance */
 } RunError;
 
+/* Who wants to have written what waits in memory. */
+typedef enum FlushRequest
+{
+	FLUSH_NOT_ASKED,
+	FLUSH_BY_CALL,				/* lfsync_flush_job() */
+	FLUSH_FOR_OTHERS,			/* a job that needs the file, or the slot */
+	FLUSH_FOR_CHANGE			/* the job has been changed */
+} FlushRequest;
+
 /* Who holds a slot; it is free when nobody does. */
 #define SLOT_CALLER		0x01
 #define SLOT_RUNNER		0x02
@@ -102,6 +111,7 @@ typedef struct RunSlot
 	/* set by runner or writer */
 	char		phase[32];
 	char		waiting_for[SLOT_TEXT];
+	char		flush_reason[32];	/* why what waited in memory is written */
 
 	/* live counters, written by one process each, read by anyone */
 	pg_atomic_uint64 rows_estimated;
@@ -113,6 +123,7 @@ typedef struct RunSlot
 	pg_atomic_uint64 batch_rows;
 	pg_atomic_uint64 memory_bytes;
 	pg_atomic_uint32 file_busy; /* the writer waits for a lock on the file */
+	pg_atomic_uint32 flush_asked;	/* a FlushRequest, written by anyone */
 } RunSlot;
 
 typedef struct RunSlots
@@ -153,6 +164,9 @@ extern bool slot_wants_worker(const RunSlot *slot);
 /* Has a slot a run that is not over? */
 extern bool slot_is_live(const RunSlot *slot);
 
+/* A copy of the slot of a handle; false if it has been given away since. */
+extern bool slot_read(const SlotHandle *handle, RunSlot *copy);
+
 /*
  * The slot of a handle, or NULL if it has been given away since.  A worker
  * calls it once with its own bit, which is then its to release.
@@ -174,6 +188,19 @@ extern bool slot_claim_file(RunSlot *slot, dev_t dev, ino_t ino,
 extern void slot_set_status(RunSlot *slot, RunStatus status);
 extern void slot_set_phase(RunSlot *slot, const char *phase);
 extern void slot_set_waiting(RunSlot *slot, const char *waiting_for);
+
+extern void slot_set_flush_reason(RunSlot *slot, const char *reason);
+
+/* Who has asked a run to write what waits in its memory; NULL: nobody. */
+extern const char *slot_flush_asked(RunSlot *slot);
+
+/*
+ * Asks runs of a job (0: of any), or with a file (NULL: with any), to write what
+ * waits in their memory.  Returns how many are under way, and the last one's
+ * handle.
+ */
+extern int	slots_ask_flush(FlushRequest who, Oid dboid, int64 job_id,
+							const char *file, SlotHandle *handle);
 
 /*
  * Copies text of the database's encoding into a slot's field as UTF-8, cut at

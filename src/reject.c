@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 
 #include "reject.h"
+#include "staging.h"
 
 /* The writer keeps those of a table that is filled in memory. */
 #define MAX_REJECTS		100000
@@ -72,7 +73,7 @@ leave_out(RunTable *table, const ValueError *error, int column,
 		return;
 
 	if (target->apply == APPLY_FILL)
-		MemoryContextSwitchTo(run->context);
+		MemoryContextSwitchTo(run->look);
 	reject = palloc0(sizeof(Reject));
 	if (target->nkeys > 0)
 		reject->key = copy_key(target, values);
@@ -88,6 +89,9 @@ leave_out(RunTable *table, const ValueError *error, int column,
 		target->rejects = lappend(target->rejects, reject);
 	else
 	{
+		/* goes to the writer, who has to know the table by then */
+		if (staging_holds(run))
+			staging_write(run, "a row is left out");
 		channel_begin(run->channel, MESSAGE_REJECT);
 		message_put_reject(&run->channel->message, reject, target->nkeys);
 		channel_send(run->channel);

@@ -18,6 +18,9 @@
  * SIGTERM acts as a query cancel, so that the end is written to the history
  * also at fast shutdown.
  *
+ * A run whose rows may wait in memory (staging.c) takes several looks at the
+ * source, each such a transaction, before it completes its target.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -57,6 +60,8 @@
 #include "mapping.h"
 #include "owner.h"
 #include "runner.h"
+#include "staging.h"
+#include "sync.h"
 
 PGDLLEXPORT void lfsync_runner_main(Datum arg);
 
@@ -72,9 +77,14 @@ PGDLLEXPORT void lfsync_runner_main(Datum arg);
 /* Each table of an image has pages of its own, however large they are. */
 #define IMAGE_PAGES		64
 
+/* How long a shutdown may be kept waiting for what waits in memory. */
+#define LAST_WRITE_MS	5000
+
 static Run *current_run = NULL;
 static volatile sig_atomic_t got_sigterm = false;
 static volatile sig_atomic_t timed_out = false;
+static volatile sig_atomic_t writing_last = false;
+static TimeoutId run_timeout_id;
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 static const SyncMode *const modes[] = {
@@ -137,6 +147,9 @@ runner_sigterm(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
+	/* the writer passes on what the postmaster has told us, too */
+	if (writing_last)
+		return;
 	got_sigterm = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -148,6 +161,15 @@ static void
 run_timeout_handler(void)
 {
 	timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Not in time; what has not been written is read again. */
+static void
+last_write_handler(void)
+{
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
@@ -235,6 +257,14 @@ run_use_images(Run *run)
 	if (run->channel->enlarged == NULL)
 		channel_enlarge(run->channel, IMAGE_BUFFERS,
 						Max((Size) lfsync_batch_bytes * 1024, least));
+}
+
+/* Of all of a run, but not of the time that rows wait in memory. */
+static void
+limit_time(const Run *run)
+{
+	if (run->order->options.run_timeout > 0)
+		enable_timeout_after(run_timeout_id, run->order->options.run_timeout);
 }
 
 /* The writer looks at the target and says how it is to be written. */
@@ -471,14 +501,73 @@ read_source(Run *run, const SyncMode *mode)
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, start);
 	waited = run->channel->wait_us - waited;
-	run->counts.wait_us = waited;
-	run->counts.scan_us = INSTR_TIME_GET_MICROSEC(elapsed) - waited;
+	run->counts.wait_us += waited;
+	run->counts.scan_us += INSTR_TIME_GET_MICROSEC(elapsed) - waited;
 	add_counts(run);
 
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);
+}
+
+static void
+look(Run *run, const SyncMode *mode)
+{
+	run_forget_tables(run);
+	run->look = AllocSetContextCreate(run->context, "lfsync look",
+									  ALLOCSET_DEFAULT_SIZES);
+	if (mode->before)
+		look_before(run, mode);
+	read_source(run, mode);
+}
+
+/*
+ * A shutdown has come while rows wait in memory: those of complete looks are
+ * written, as if the run had ended there.
+ */
+static void
+write_last(Run *run)
+{
+	RunTable   *table = (RunTable *) linitial(run->tables);
+	const Position *position;
+
+	writing_last = true;
+	QueryCancelPending = false;
+	enable_timeout_after(RegisterTimeout(USER_TIMEOUT, last_write_handler), LAST_WRITE_MS);
+	staging_write(run, "shutdown");
+	sync_end_table(run, table, false);
+	position = position_from_utf8(staging_position(run));
+	sync_set_position(run, table, position);
+	add_counts(run);
+}
+
+/* Looks at the source until what has come is on its way to the file. */
+static void
+follow_source(Run *run, const SyncMode *mode)
+{
+	PG_TRY();
+	{
+		look(run, mode);
+		while (staging_holds(run))
+		{
+			disable_all_timeouts(false);
+			staging_wait(run);
+			limit_time(run);
+			look(run, mode);
+		}
+	}
+	PG_CATCH();
+	{
+		if (!got_sigterm || !staging_go_back(run))
+			PG_RE_THROW();
+		disable_all_timeouts(false);
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(run->context);
+		write_last(run);
+	}
+	PG_END_TRY();
 }
 
 /* What the writer has found that SQLite refuses of a table that was filled. */
@@ -565,6 +654,8 @@ notes_json(Run *run)
 	if (run->largest_batch > run->smallest_batch)
 		appendStringInfo(&json, ", \"batch_rows\": {\"smallest\": %d, \"largest\": %d}",
 						 run->smallest_batch, run->largest_batch);
+	if (run->flush_reason)
+		appendStringInfo(&json, ", \"flush_reason\": \"%s\"", run->flush_reason);
 	put_texts(&json, "run", run->notes);
 	structure = list_concat_copy(run->not_carried, run->writer_notes);
 	if (structure)
@@ -670,9 +761,8 @@ run_order(Run *run)
 
 	order_add_first_position(run->order);
 	open_target(run);
-	if (mode->before)
-		look_before(run, mode);
-	read_source(run, mode);
+	staging_begin(run);
+	follow_source(run, mode);
 	slot_set_phase(run->slot, "completing");
 	finish_target(run);
 	disable_all_timeouts(false);
@@ -819,9 +909,8 @@ lfsync_runner_main(Datum arg)
 	{
 		pin_settings(run->order);
 		MemoryContextSwitchTo(run->context);
-		if (run->order->options.run_timeout > 0)
-			enable_timeout_after(RegisterTimeout(USER_TIMEOUT, run_timeout_handler),
-								 run->order->options.run_timeout);
+		run_timeout_id = RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
+		limit_time(run);
 		if (run->order->event)
 			owner_tell(run->order);
 		else

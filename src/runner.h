@@ -30,6 +30,8 @@ typedef struct RunTable
 	List	   *reject_keys;	/* ... with these keys (json) */
 } RunTable;
 
+typedef struct Staging Staging;
+
 typedef struct Run
 {
 	RunSlot    *slot;
@@ -37,7 +39,10 @@ typedef struct Run
 	dsm_segment *order_segment;
 	SyncOrder  *order;
 	Channel    *channel;
-	MemoryContext context;		/* lives as long as the run */
+	MemoryContext context;		/* lives as long as the run ... */
+	MemoryContext look;			/* ... and as what a look has prepared */
+	Staging    *staging;		/* what waits in memory; NULL: nothing does */
+	const char *flush_reason;	/* why that was written, or NULL */
 	Disposition disposition;	/* what the writer found at the target ... */
 	List	   *states;			/* ... and of which tables (TargetState) */
 	List	   *tables;			/* of RunTable: set by prepare() */

@@ -18,6 +18,9 @@ sync_note(Run *run, const char *format,...)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
 	StringInfoData text;
+	char	   *note;
+	ListCell   *lc;
+	bool		known = false;	/* from an earlier look */
 
 	initStringInfo(&text);
 	for (;;)
@@ -32,7 +35,11 @@ sync_note(Run *run, const char *format,...)
 			break;
 		enlargeStringInfo(&text, needed);
 	}
-	run->notes = lappend(run->notes, pg_server_to_any(text.data, text.len, PG_UTF8));
+	note = pg_server_to_any(text.data, text.len, PG_UTF8);
+	foreach(lc, run->notes)
+		known = known || strcmp((char *) lfirst(lc), note) == 0;
+	if (!known)
+		run->notes = lappend(run->notes, note);
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -103,7 +110,7 @@ sync_begin_table(Run *run, RunTable *table, ApplyKind apply)
 {
 	StringInfoData message;
 	TableReply	reply;
-	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->look);
 	ListCell   *lc;
 
 	set_apply(table->mapping->table, apply);
@@ -144,7 +151,7 @@ sync_position_lost(const Run *run, const RunTable *table, const Position *positi
 void
 sync_end_prepare(Run *run)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->look);
 	ListCell   *lc;
 
 	foreach(lc, run->tables)
@@ -202,14 +209,14 @@ void
 sync_set_position(Run *run, RunTable *table, const Position *position)
 {
 	/* the end comes after the transaction that reads, and its memory */
-	table->mapping->table->position = MemoryContextStrdup(run->context,
+	table->mapping->table->position = MemoryContextStrdup(run->look,
 														  position_to_utf8(position));
 }
 
 void
 sync_set_sums(Run *run, RunTable *table, const RangeTracker *sums)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(run->context);
+	MemoryContext oldcontext = MemoryContextSwitchTo(run->look);
 	TargetTable *target = table->mapping->table;
 
 	target->sums = rangesum_format(sums, &target->sums_len);

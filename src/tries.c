@@ -283,24 +283,19 @@ is_starting(void)
 	return found;
 }
 
-/* Is the job's file being written?  A guess: the writer's claim decides. */
+/*
+ * Is the job's file being written?  A guess: the writer's claim decides.  Who has
+ * nothing to do but to wait with it is asked for it.
+ */
 static bool
 is_file_busy(const Job *job)
 {
-	RunSlot    *slots = slots_copy();
 	char		file[MAXPGPATH];
-	bool		busy = false;
 
 	slot_copy_text(file, sizeof(file),
 				   is_absolute_path(job->file) ? job->file :
 				   psprintf("%s/%s", lfsync_export_directory, job->file));
-	for (int i = 0; i < run_slots->nslots; i++)
-	{
-		if (slots[i].holders != 0 && strcmp(slots[i].file, file) == 0)
-			busy = true;
-	}
-	pfree(slots);
-	return busy;
+	return slots_ask_flush(FLUSH_FOR_OTHERS, InvalidOid, 0, file, NULL) > 0;
 }
 
 /* Stores that a try starts; *before is the state to go back to. */
@@ -342,6 +337,7 @@ launch(const Job *stored, const JobOptions *options, int attempt)
 	order.attempt = attempt;
 	order.condition = options->condition;
 	order.timezone = options->timezone;
+	order.flush = job_flush_bounds(job, options);
 	caller = caller_launch(&order, job->owner_oid);
 	transact_commit();
 	return caller;
@@ -419,11 +415,18 @@ tries_start_due(List *statuses, TimestampTz now)
 		TimestampTz since = status->plan.since;
 
 		if (is_under_way(status))
-			log_skip(status->job, since, "it is still running");
+		{
+			/* that its rows wait in memory is what it is for */
+			if (!job_flush_bounds(status->job, &status->plan.options).staged)
+				log_skip(status->job, since, "it is still running");
+		}
 		else if (is_file_busy(status->job))
 			log_skip(status->job, since, "another run is writing its file");
 		else if (!tries_has_room())
+		{
+			(void) slots_ask_flush(FLUSH_FOR_OTHERS, InvalidOid, 0, NULL, NULL);
 			log_skip(status->job, since, "as many runs as lfsync.max_runs allows are under way");
+		}
 		else if (is_starting())
 			return false;
 		else if (!start(status, now))

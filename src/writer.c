@@ -59,9 +59,20 @@ static Writer writer;
 static void
 writer_sigterm(SIGNAL_ARGS)
 {
+	int			save_errno = errno;
+
 	/* on the way out the segment may be gone already */
 	if (proc_exit_inprogress)
 		return;
+	if (pg_atomic_read_u32(&writer.channel->header->stop) == 0 &&
+		pg_atomic_read_u32(&writer.channel->header->patient) != 0)
+	{
+		/* a shutdown has told the runner already, who only asked for us has not */
+		if (writer.slot->runner_pid != 0)
+			kill(writer.slot->runner_pid, SIGTERM);
+		errno = save_errno;
+		return;
+	}
 	target_interrupt();
 	if (pg_atomic_read_u32(&writer.channel->header->stop) == 0)
 		die(postgres_signal_arg);
