@@ -177,7 +177,7 @@ sub broken_off
 	Lfsync::poll('some batches',
 		sub {
 			$progress = eval { $t->progress };
-			return $session->done || ($progress && ($progress->{batches_done} // 0) >= 3);
+			return $session->done || ($progress && $progress->{writer_pid} && ($progress->{batches_done} // 0) >= 3);
 		});
 	my $live = !$session->done;
 	$how->($progress, $session) if $live;
