@@ -320,7 +320,10 @@ subtest 'a hundred jobs and room for two' => sub {
 	my $before = memory($pid);
 	my $files = () = glob "/proc/$pid/fd/*";
 	poll('six', sub { return $t->sql('SELECT min(runs_succeeded) >= 6 FROM lfsync_status') eq 't' });
-	is($t->sql('SELECT max(runs_total) - min(runs_total) <= 2, sum(runs_failed) FROM lfsync_status'), 't|0', 'each has its turn');
+	# a slow disk holds up as many as there are slots for: of the others none is behind
+	is($t->sql('SELECT max(runs_total) - (SELECT runs_total FROM lfsync_status ORDER BY 1 OFFSET 2 LIMIT 1) <= 2, sum(runs_failed) FROM lfsync_status'),
+		't|0', 'each has its turn')
+	  or diag $t->sql('SELECT runs_total, count(*) FROM lfsync_status GROUP BY 1 ORDER BY 1');
 	is($t->scheduler, $pid, 'one scheduler all the time');
 	cmp_ok(memory($pid), '<', $before + 1024, 'its memory does not grow');
 	my $files_now = () = glob "/proc/$pid/fd/*";
