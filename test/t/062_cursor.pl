@@ -340,9 +340,8 @@ subtest 'prepared, and a restart' => sub {
 		if ($how eq 'crash')
 		{
 			kill 'KILL', $writer->{backend};
-			poll('the crash', sub { return !alive($writer->{backend}) });
 			$writer->quit;
-			$t->wait_restart;
+			$t->wait_restart($writer->{backend});
 		}
 		else
 		{

@@ -175,12 +175,15 @@ sub wait_sql
 	return poll($sql, sub { return $self->sql($sql) eq 't' });
 }
 
-# Waits until the server takes connections again after a crash.  A psql that is
-# refused may be gone before it has read its input, and IPC::Run dies of that.
+# Waits until the server takes connections again after a crash.  pid: who was
+# killed; until the postmaster has reaped it, there is no crash, and connections
+# are taken still.  A psql that is refused may be gone before it has read its
+# input, and IPC::Run dies of that.
 sub wait_restart
 {
-	my ($self) = @_;
+	my ($self, $pid) = @_;
 
+	poll('the crash', sub { return !-d "/proc/$pid" }) if $pid;
 	return poll('the restart', sub { return eval { $self->node->psql('postgres', 'SELECT 1') == 0 } });
 }
 
