@@ -46,7 +46,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -415,41 +414,6 @@ run_forget_tables(Run *run)
 	run->not_carried = NIL;
 }
 
-void
-run_count_oddities(Run *run, const Source *source)
-{
-	for (int i = 0; i < source->ncolumns; i++)
-	{
-		run->nan_values += source->values[i].nan_count;
-		run->negative_zeros += source->values[i].negative_zero_count;
-		run->cut_fractions += source->values[i].cut_fraction_count;
-	}
-}
-
-static void
-add_counts(Run *run)
-{
-	ListCell   *lc;
-
-	run->counts.rows_inserted = run->counts.rows_updated = run->counts.rows_deleted = 0;
-	run->counts.rows_rejected = 0;
-	foreach(lc, run->tables)
-	{
-		RunTable   *table = (RunTable *) lfirst(lc);
-
-		/* the writer has counted those of a table kept in sync */
-		if (table->mapping->table->apply != APPLY_SYNC)
-			table->counts.rejected = table->nrejected;
-		run->counts.rows_rejected += table->counts.rejected;
-		run->counts.rows_inserted += table->counts.inserted;
-		run->counts.rows_updated += table->counts.updated;
-		run->counts.rows_deleted += table->counts.deleted;
-		if (table->source)
-			run->position_to = table->mapping->table->position;
-	}
-	pg_atomic_write_u64(&run->slot->rows_read, run->counts.rows_read);
-}
-
 /* What a mode wants to know before the transaction that reads. */
 static void
 look_before(Run *run, const SyncMode *mode)
@@ -503,7 +467,7 @@ read_source(Run *run, const SyncMode *mode)
 	waited = run->channel->wait_us - waited;
 	run->counts.wait_us += waited;
 	run->counts.scan_us += INSTR_TIME_GET_MICROSEC(elapsed) - waited;
-	add_counts(run);
+	run_add_counts(run);
 
 	PopActiveSnapshot();
 	SPI_finish();
@@ -539,7 +503,7 @@ write_last(Run *run)
 	sync_end_table(run, table, false);
 	position = position_from_utf8(staging_position(run));
 	sync_set_position(run, table, position);
-	add_counts(run);
+	run_add_counts(run);
 }
 
 /* Looks at the source until what has come is on its way to the file. */
@@ -570,25 +534,6 @@ follow_source(Run *run, const SyncMode *mode)
 	PG_END_TRY();
 }
 
-/* What the writer has found that SQLite refuses of a table that was filled. */
-static void
-count_refused(Run *run, const TargetTable *target, int refused)
-{
-	ListCell   *lc;
-
-	foreach(lc, run->tables)
-	{
-		RunTable   *table = (RunTable *) lfirst(lc);
-
-		if (table->mapping->table != target)
-			continue;
-		table->counts.inserted -= refused;
-		table->counts.rejected += refused;
-	}
-	run->counts.rows_inserted -= refused;
-	run->counts.rows_rejected += refused;
-}
-
 /* From here on the file is there: nothing may call the run a failure. */
 static void
 accept_target(Run *run, StringInfo message)
@@ -599,7 +544,7 @@ accept_target(Run *run, StringInfo message)
 
 	message_get_done(message, &reply);
 	forboth(lc, run->finish.tables, refused, reply.refused)
-		count_refused(run, (TargetTable *) lfirst(lc), lfirst_int(refused));
+		run_count_refused(run, (TargetTable *) lfirst(lc), lfirst_int(refused));
 	run->counts.bytes_written = reply.bytes_written;
 	run->counts.write_us = reply.write_us;
 	run->writer_notes = reply.notes;
@@ -621,91 +566,6 @@ finish_target(Run *run)
 }
 
 static void
-put_texts(StringInfo json, const char *name, List *texts)
-{
-	ListCell   *lc;
-
-	if (texts == NIL)
-		return;
-	appendStringInfo(json, ", \"%s\": [", name);
-	foreach(lc, texts)
-	{
-		if (lc != list_head(texts))
-			appendStringInfoString(json, ", ");
-		escape_json(json, slot_text((char *) lfirst(lc)));
-	}
-	appendStringInfoChar(json, ']');
-}
-
-/* Every loss or oddity, counted; empty if there was none. */
-static char *
-notes_json(Run *run)
-{
-	StringInfoData json;
-	List	   *structure;
-
-	initStringInfo(&json);
-	if (run->nan_values > 0)
-		appendStringInfo(&json, ", \"nan\": " INT64_FORMAT, run->nan_values);
-	if (run->negative_zeros > 0)
-		appendStringInfo(&json, ", \"negative_zero\": " INT64_FORMAT, run->negative_zeros);
-	if (run->cut_fractions > 0)
-		appendStringInfo(&json, ", \"fraction_of_second\": " INT64_FORMAT, run->cut_fractions);
-	if (run->largest_batch > run->smallest_batch)
-		appendStringInfo(&json, ", \"batch_rows\": {\"smallest\": %d, \"largest\": %d}",
-						 run->smallest_batch, run->largest_batch);
-	if (run->flush_reason)
-		appendStringInfo(&json, ", \"flush_reason\": \"%s\"", run->flush_reason);
-	put_texts(&json, "run", run->notes);
-	structure = list_concat_copy(run->not_carried, run->writer_notes);
-	if (structure)
-		appendStringInfo(&json, ", \"structure_count\": %d", list_length(structure));
-	put_texts(&json, "structure", structure);
-	return psprintf("{%s}", json.len > 0 ? json.data + 2 : "");
-}
-
-/* Counts per target table, for the caller. */
-static char *
-tables_json(Run *run)
-{
-	bool		compared = find_mode(run->order->mode)->compares;
-	StringInfoData json;
-	ListCell   *lc;
-
-	initStringInfo(&json);
-	foreach(lc, run->tables)
-	{
-		RunTable   *table = (RunTable *) lfirst(lc);
-		const TableCounts *counts = &table->counts;
-		int64		rows_read = table->mapping->table->apply == APPLY_FILL ?
-			counts->inserted + counts->rejected : run->counts.rows_read;
-
-		if (table->mapping->table->rowless)
-			continue;
-		/* as many as the source would make, whatever it has read for them */
-		if (compared && table->source == NULL)
-			rows_read = table->mapping->table->apply == APPLY_SYNC ? counts->rows :
-				counts->rows + counts->inserted - counts->deleted;
-		appendStringInfoString(&json, json.len ? ", " : "{");
-		escape_json(&json, slot_text(table->mapping->table->name));
-		if (compared)
-			appendStringInfo(&json, ": {\"rows_source\": " INT64_FORMAT ", \"rows_target\": " INT64_FORMAT
-							 ", \"missing\": " INT64_FORMAT ", \"extra\": " INT64_FORMAT
-							 ", \"different\": " INT64_FORMAT "}",
-							 rows_read, rows_read - counts->inserted + counts->deleted,
-							 counts->inserted, counts->deleted, counts->updated);
-		else
-			appendStringInfo(&json, ": {\"rows_read\": " INT64_FORMAT ", \"rows_inserted\": " INT64_FORMAT
-							 ", \"rows_updated\": " INT64_FORMAT ", \"rows_deleted\": " INT64_FORMAT "%s}",
-							 rows_read, counts->inserted, counts->updated, counts->deleted,
-							 counts->rejected == 0 ? "" :
-							 psprintf(", \"rows_rejected\": " INT64_FORMAT, counts->rejected));
-	}
-	appendStringInfoChar(&json, '}');
-	return json.data;
-}
-
-static void
 set_outcome(Run *run, RunStatus status)
 {
 	LWLockAcquire(run_slots->lock, LW_EXCLUSIVE);
@@ -722,8 +582,8 @@ run_succeeded(Run *run)
 
 	/* names are converted, which wants the catalogs */
 	StartTransactionCommand();
-	order_set_result(run->order_segment, tables_json(run));
-	notes = MemoryContextStrdup(run->context, notes_json(run));
+	order_set_result(run->order_segment, run_tables_json(run));
+	notes = MemoryContextStrdup(run->context, run_notes_json(run));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);
 	set_outcome(run, RUN_SUCCEEDED);

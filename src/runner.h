@@ -90,9 +90,6 @@ extern bool runner_start(const SlotHandle *handle,
 /* Rows are about to travel as images, in buffers that have room for a batch. */
 extern void run_use_images(Run *run);
 
-/* What the type policy has changed in a source that was read. */
-extern void run_count_oddities(Run *run, const Source *source);
-
 /* What the file says of a table; NULL if it has none. */
 extern const TargetState *run_find_state(const Run *run, const char *table_name);
 
@@ -104,5 +101,22 @@ extern const SyncMode *find_mode(const char *name);
 
 /* An error (22023) that lists the modes that export, if this is none of them. */
 extern void check_export_mode(const char *name);
+
+/* report.c */
+
+/* What the type policy has changed in a source that was read. */
+extern void run_count_oddities(Run *run, const Source *source);
+
+/* The sums over all tables, and the position, as far as the run has come. */
+extern void run_add_counts(Run *run);
+
+/* What the writer has found that SQLite refuses of a table that was filled. */
+extern void run_count_refused(Run *run, const TargetTable *target, int refused);
+
+/* Every loss or oddity, counted; empty if there was none. */
+extern char *run_notes_json(Run *run);
+
+/* Counts per target table, for the caller. */
+extern char *run_tables_json(Run *run);
 
 #endif							/* LFSYNC_RUNNER_H */
