@@ -244,6 +244,25 @@ target_run(sqlite3 *db, const char *sql, const char *what)
 		target_error(db, rc, what);
 }
 
+void
+target_bind_text(sqlite3_stmt *stmt, int n, const char *text)
+{
+	if (text)
+		sqlite3_bind_text(stmt, n, text, -1, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(stmt, n);
+}
+
+void
+target_step(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
+{
+	int			rc = sqlite3_step(stmt);
+
+	if (rc != SQLITE_DONE)
+		target_error(db, rc, what);
+	sqlite3_reset(stmt);
+}
+
 /* The integer that a statement returns in its first row; missing: no row. */
 int64
 target_query_int(sqlite3 *db, const char *sql, const char *what, int64 missing)

@@ -69,6 +69,11 @@ extern bool target_was_busy(void);
 extern sqlite3_stmt *target_prepare(sqlite3 *db, const char *sql,
 									const char *what);
 extern void target_run(sqlite3 *db, const char *sql, const char *what);
+
+/* Text, which is not copied, or NULL; and a statement that returns no row, once. */
+extern void target_bind_text(sqlite3_stmt *stmt, int n, const char *text);
+extern void target_step(sqlite3 *db, sqlite3_stmt *stmt, const char *what);
+
 extern int64 target_query_int(sqlite3 *db, const char *sql, const char *what,
 							  int64 missing);
 extern char *target_query_text(sqlite3 *db, const char *sql, const char *what);
@@ -348,6 +353,26 @@ extern void target_index_row(sqlite3 *db, const TargetTable *table, sqlite3_int6
 /* A condition: of two rows the indexed columns, behind prefixes, differ. */
 extern char *target_fts_differs(const TargetTable *table, const char *a,
 								const char *b);
+
+/* target_sql.c */
+
+/*
+ * A column's name where it is compared.  In an adopted table it may compare
+ * otherwise than byte by byte, and would hide an update from us.
+ */
+extern char *target_sql_column(const TargetTable *table, int column);
+
+/* "a", "b" of the key, in its order. */
+extern char *target_sql_keys(const TargetTable *table);
+
+/* Writes what is missing or different of the rows to select from "from". */
+extern char *target_sql_upsert(const TargetTable *table, const char *from);
+
+/* Rows of the image that the table lacks, and those that it has otherwise. */
+extern char *target_sql_compare(const TargetTable *table);
+
+/* The condition of a range, with its values as parameters. */
+extern char *target_sql_in_range(const TargetTable *table, const BatchEnd *end);
 
 /* target_sync.c */
 

@@ -199,12 +199,9 @@ static void
 run_for_row(sqlite3 *db, const char *sql, sqlite3_int64 key, const char *what)
 {
 	sqlite3_stmt *stmt = target_prepare(db, sql, what);
-	int			rc;
 
 	sqlite3_bind_int64(stmt, 1, key);
-	rc = sqlite3_step(stmt);
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
+	target_step(db, stmt, what);
 	sqlite3_finalize(stmt);
 }
 

@@ -91,7 +91,6 @@ target_record_indexes(sqlite3 *db, const char *table_name, List *objects)
 	StringInfoData ours;
 	sqlite3_stmt *stmt;
 	ListCell   *lc;
-	int			rc;
 
 	initStringInfo(&ours);
 	foreach(lc, sqls)
@@ -103,9 +102,7 @@ target_record_indexes(sqlite3 *db, const char *table_name, List *objects)
 						  "WHERE table_name = ?2 COLLATE NOCASE", what);
 	sqlite3_bind_text(stmt, 1, ours.data, ours.len, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 2, table_name, -1, SQLITE_STATIC);
-	rc = sqlite3_step(stmt);
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
+	target_step(db, stmt, what);
 	sqlite3_finalize(stmt);
 }
 

@@ -84,7 +84,6 @@ target_write_sums(sqlite3 *db, const TargetTable *table)
 	bool		exists = target_own_table_exists(db, "_lfsync_ranges", target_ranges_sql);
 	sqlite3_stmt *stmt;
 	uint32		counter;
-	int			rc;
 
 	/* what somebody has written since our start is in no sum */
 	if (table->sums == NULL || data_version(db) != seen_version || !change_counter(db, &counter))
@@ -103,8 +102,6 @@ target_write_sums(sqlite3 *db, const TargetTable *table)
 		sqlite3_bind_blob(stmt, 3, table->sums, (int) table->sums_len, SQLITE_STATIC);
 	}
 	sqlite3_bind_text(stmt, 1, table->name, -1, SQLITE_STATIC);
-	rc = sqlite3_step(stmt);
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
+	target_step(db, stmt, what);
 	sqlite3_finalize(stmt);
 }

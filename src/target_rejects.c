@@ -134,25 +134,6 @@ target_key_is_complete(const TargetTable *table, const Reject *reject)
 	return true;
 }
 
-static void
-bind_text(sqlite3_stmt *stmt, int n, const char *text)
-{
-	if (text)
-		sqlite3_bind_text(stmt, n, text, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(stmt, n);
-}
-
-static void
-step_once(sqlite3 *db, sqlite3_stmt *stmt)
-{
-	int			rc = sqlite3_step(stmt);
-
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, writing);
-	sqlite3_reset(stmt);
-}
-
 void
 target_add_rejects(sqlite3 *db, const TargetTable *table, List *rejects)
 {
@@ -177,17 +158,17 @@ target_add_rejects(sqlite3 *db, const TargetTable *table, List *rejects)
 		/* as often as it comes, a key has one reject, unless rows share it */
 		if (target_key_is_complete(table, reject) && !reject->again)
 		{
-			bind_text(forget, 1, table->name);
-			bind_text(forget, 2, key);
-			step_once(db, forget);
+			target_bind_text(forget, 1, table->name);
+			target_bind_text(forget, 2, key);
+			target_step(db, forget, writing);
 		}
-		bind_text(add, 1, table->name);
-		bind_text(add, 2, key);
-		bind_text(add, 3, reject->column);
-		bind_text(add, 4, unpack_sql_state(reject->sqlerrcode));
-		bind_text(add, 5, reject->message);
-		bind_text(add, 6, run_time(db));
-		step_once(db, add);
+		target_bind_text(add, 1, table->name);
+		target_bind_text(add, 2, key);
+		target_bind_text(add, 3, reject->column);
+		target_bind_text(add, 4, unpack_sql_state(reject->sqlerrcode));
+		target_bind_text(add, 5, reject->message);
+		target_bind_text(add, 6, run_time(db));
+		target_step(db, add, writing);
 		if (key)
 			pfree(key);
 	}
@@ -201,10 +182,10 @@ change_rejects(sqlite3 *db, const char *sql, const char *table_name, const char 
 	sqlite3_stmt *stmt = target_prepare(db, sql, writing);
 	int64		changed;
 
-	bind_text(stmt, 1, table_name);
-	bind_text(stmt, 2, run_time(db));
-	bind_text(stmt, 3, key);
-	step_once(db, stmt);
+	target_bind_text(stmt, 1, table_name);
+	target_bind_text(stmt, 2, run_time(db));
+	target_bind_text(stmt, 3, key);
+	target_step(db, stmt, writing);
 	changed = sqlite3_changes64(db);
 	sqlite3_finalize(stmt);
 	return changed;
@@ -256,8 +237,8 @@ target_count_rejects(sqlite3 *db, const char *table_name, int64 *rejected, int64
 		return;
 	stmt = target_prepare(db, "SELECT coalesce(sum(rejected_at = ?2), 0), count(*) "
 						  "FROM main._lfsync_rejects WHERE table_name = ?1", what);
-	bind_text(stmt, 1, table_name);
-	bind_text(stmt, 2, run_time(db));
+	target_bind_text(stmt, 1, table_name);
+	target_bind_text(stmt, 2, run_time(db));
 	if (sqlite3_step(stmt) != SQLITE_ROW)
 		target_error(db, sqlite3_errcode(db), what);
 	*rejected = sqlite3_column_int64(stmt, 0);

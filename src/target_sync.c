@@ -87,149 +87,6 @@ is_written(const WrittenRows *rows)
  *-------------------------------------------------------------------------
  */
 
-static bool
-is_key(const TargetTable *table, int column)
-{
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		if (table->keys[i] == column)
-			return true;
-	}
-	return false;
-}
-
-/*
- * A column's name where it is compared.  In an adopted table it may compare
- * otherwise than byte by byte, and would hide an update from us.
- */
-static char *
-compared(const TargetTable *table, int column)
-{
-	const TargetColumn *c = &table->columns[column];
-	bool		collated = table->adopted && strcmp(c->sqlite_type, "TEXT") == 0;
-
-	return psprintf("%s%s", message_quote_name(c->name), collated ? " COLLATE BINARY" : "");
-}
-
-/* "a", "b" of the key, in its order. */
-static char *
-key_list(const TargetTable *table)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&list, "%s%s", i ? ", " : "", compared(table, table->keys[i]));
-	return list.data;
-}
-
-static char *
-all_list(const TargetTable *table)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(&list, "%s%s", i ? ", " : "", message_quote_name(table->columns[i].name));
-	return list.data;
-}
-
-/* Columns beside the key, each behind a prefix; empty if there are none. */
-static char *
-other_list(const TargetTable *table, const char *prefix)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		if (!is_key(table, i))
-			appendStringInfo(&list, "%s%s%s", list.len ? ", " : "", prefix, compared(table, i));
-	}
-	return list.data;
-}
-
-/*
- * INSERT ... SELECT ... WHERE true ON CONFLICT: without the WHERE SQLite's
- * parser takes ON for a join's.  OR ABORT overrules what an adopted table's
- * constraints may say, such as to replace other rows.
- */
-static char *
-upsert_sql(const TargetTable *table, const char *from)
-{
-	StringInfoData sql;
-	char	   *columns = all_list(table);
-	bool		first = true;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT OR ABORT INTO main.%s AS old (%s) SELECT %s FROM %s "
-					 "WHERE true ON CONFLICT (%s) DO ",
-					 message_quote_name(table->name), columns, columns, from,
-					 key_list(table));
-	if (table->nkeys == table->ncolumns)
-	{
-		appendStringInfoString(&sql, "NOTHING");
-		return sql.data;
-	}
-	appendStringInfoString(&sql, "UPDATE SET ");
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		char	   *name;
-
-		if (is_key(table, i))
-			continue;
-		name = message_quote_name(table->columns[i].name);
-		appendStringInfo(&sql, "%s%s = excluded.%s", first ? "" : ", ", name, name);
-		first = false;
-	}
-	appendStringInfo(&sql, " WHERE (%s) IS NOT (%s)",
-					 other_list(table, "old."), other_list(table, "excluded."));
-	return sql.data;
-}
-
-/* Rows of the image that the table lacks, and those that it has otherwise. */
-static char *
-compare_sql(const TargetTable *table)
-{
-	StringInfoData sql;
-	const char *key = message_quote_name(table->columns[table->keys[0]].name);
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT sum(old.%s IS NULL), ", key);
-	if (table->nkeys == table->ncolumns)
-		appendStringInfoString(&sql, "0");
-	else
-		appendStringInfo(&sql, "sum(old.%s IS NOT NULL AND (%s) IS NOT (%s))", key,
-						 other_list(table, "old."), other_list(table, "new."));
-	appendStringInfo(&sql, " FROM %s AS new LEFT JOIN main.%s AS old ON ",
-					 target_image_rows(table), message_quote_name(table->name));
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&sql, "%sold.%s = new.%s", i ? " AND " : "",
-						 compared(table, table->keys[i]),
-						 message_quote_name(table->columns[table->keys[i]].name));
-	return sql.data;
-}
-
-/* The condition of a range, with its values as parameters. */
-static char *
-range_condition(const TargetTable *table, const BatchEnd *end)
-{
-	StringInfoData sql;
-	StringInfoData parameters;
-	char	   *keys = key_list(table);
-
-	initStringInfo(&parameters);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfoString(&parameters, i ? ", ?" : "?");
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "true");
-	if (!end->after.open)
-		appendStringInfo(&sql, " AND (%s) > (%s)", keys, parameters.data);
-	if (!end->to.open)
-		appendStringInfo(&sql, " AND (%s) <= (%s)", keys, parameters.data);
-	return sql.data;
-}
-
 static void
 bind_bound(sqlite3_stmt *stmt, const KeyBound *bound, int nkeys, int *n)
 {
@@ -281,22 +138,12 @@ count_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end)
 	sqlite3_stmt *stmt = step_range(db, table, end,
 									psprintf("SELECT count(*) FROM main.%s WHERE %s",
 											 message_quote_name(table->name),
-											 range_condition(table, end)),
+											 target_sql_in_range(table, end)),
 									"counting the rows of a range");
 	int64		rows = sqlite3_column_int64(stmt, 0);
 
 	sqlite3_finalize(stmt);
 	return rows;
-}
-
-static void
-step_done(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
-{
-	int			rc = sqlite3_step(stmt);
-
-	if (rc != SQLITE_DONE)
-		target_error(db, rc, what);
-	sqlite3_reset(stmt);
 }
 
 /*-------------------------------------------------------------------------
@@ -433,12 +280,9 @@ write_state(sqlite3 *db, const WrittenRows *rows, TableCounts *counts, const cha
 									  "updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') "
 									  "WHERE table_name = ?3 COLLATE NOCASE", what);
 	sqlite3_bind_int64(synced.state, 1, counts->rows);
-	if (position)
-		sqlite3_bind_text(synced.state, 2, position, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(synced.state, 2);
-	sqlite3_bind_text(synced.state, 3, rows->table_name, -1, SQLITE_STATIC);
-	step_done(db, synced.state, what);
+	target_bind_text(synced.state, 2, position);
+	target_bind_text(synced.state, 3, rows->table_name);
+	target_step(db, synced.state, what);
 }
 
 /*
@@ -505,10 +349,10 @@ delete_row(sqlite3 *db, const Reject *reject)
 	appendStringInfo(&sql, "DELETE FROM main.%s", message_quote_name(table->name));
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(&sql, "%s %s = ?", i ? " AND" : " WHERE",
-						 compared(table, table->keys[i]));
+						 target_sql_column(table, table->keys[i]));
 	stmt = target_prepare(db, sql.data, what);
 	bind_bound(stmt, &key, table->nkeys, &n);
-	step_done(db, stmt, what);
+	target_step(db, stmt, what);
 	sqlite3_finalize(stmt);
 }
 
@@ -548,7 +392,7 @@ set_aside(sqlite3 *db, sqlite3_int64 rowid)
 	stmt = target_prepare(db, psprintf("INSERT INTO " RETRIED " SELECT * FROM %s",
 									   target_image_row(synced.table)), what);
 	sqlite3_bind_int64(stmt, 1, rowid);
-	step_done(db, stmt, what);
+	target_step(db, stmt, what);
 	sqlite3_finalize(stmt);
 }
 
@@ -576,7 +420,7 @@ write_one_by_one(sqlite3 *db, bool again)
 	const char *row = again ? RETRIED_ROW : target_image_row(table);
 	sqlite3_stmt *rows = target_prepare(db, again ? "SELECT rowid FROM " RETRIED :
 										target_image_rowids(table), what);
-	sqlite3_stmt *one = target_prepare(db, upsert_sql(table, row), what);
+	sqlite3_stmt *one = target_prepare(db, target_sql_upsert(table, row), what);
 	int			rc;
 
 	while ((rc = sqlite3_step(rows)) == SQLITE_ROW)
@@ -656,7 +500,7 @@ write_rows(sqlite3 *db, bool keyed)
 	else
 	{
 		if (synced.upsert == NULL)
-			synced.upsert = target_prepare(db, upsert_sql(synced.table, image), "upserting rows");
+			synced.upsert = target_prepare(db, target_sql_upsert(synced.table, image), "upserting rows");
 		complete = write_at_once(db, synced.upsert, "upserting rows");
 	}
 	if (!complete)
@@ -695,7 +539,7 @@ static void
 delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 {
 	const TargetTable *table = synced.table;
-	char	   *keys = key_list(table);
+	char	   *keys = target_sql_keys(table);
 	char	   *others;
 
 	if (count_range(db, table, end) == nrows)
@@ -708,7 +552,7 @@ delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		sqlite3_finalize(step_range(db, table, end,
 									psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
 											 keys, message_quote_name(table->name),
-											 range_condition(table, end), others),
+											 target_sql_in_range(table, end), others),
 									"noting rows"));
 		target_unindex_changed(db, table);
 		target_forget_changed(db);
@@ -716,7 +560,7 @@ delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
 	sqlite3_finalize(step_range(db, table, end,
 								psprintf("DELETE FROM main.%s WHERE %s%s",
 										 message_quote_name(table->name),
-										 range_condition(table, end), others),
+										 target_sql_in_range(table, end), others),
 								"deleting rows"));
 }
 
@@ -730,7 +574,7 @@ compare_rows(sqlite3 *db, const BatchEnd *end, int64 nrows)
 		int			rc;
 
 		if (synced.compare == NULL)
-			synced.compare = target_prepare(db, compare_sql(synced.table), "comparing rows");
+			synced.compare = target_prepare(db, target_sql_compare(synced.table), "comparing rows");
 		rc = sqlite3_step(synced.compare);
 		if (rc != SQLITE_ROW)
 			target_error(db, rc, "comparing rows");

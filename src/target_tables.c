@@ -45,25 +45,6 @@ target_own_table_exists(sqlite3 *db, const char *name, const char *sql)
 	return true;
 }
 
-static void
-bind_text(sqlite3_stmt *stmt, int n, const char *text)
-{
-	if (text)
-		sqlite3_bind_text(stmt, n, text, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(stmt, n);
-}
-
-static void
-step_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
-{
-	int			rc = sqlite3_step(stmt);
-
-	if (rc != SQLITE_DONE && rc != SQLITE_ROW)
-		target_error(db, rc, what);
-	sqlite3_reset(stmt);
-}
-
 /* The rows of _lfsync_state and _lfsync_columns for the tables of a run. */
 void
 target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
@@ -94,25 +75,25 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		if (table->apply != APPLY_FILL && table->position == NULL)
 			continue;			/* it is as it was */
 		target_write_sums(db, table);
-		bind_text(forget, 1, table->name);
-		step_once(db, forget, what);
+		target_bind_text(forget, 1, table->name);
+		target_step(db, forget, what);
 
-		bind_text(state, 1, table->name);
-		bind_text(state, 2, request->identity.job);
-		bind_text(state, 3, request->identity.mode);
-		bind_text(state, 4, table->source);
-		bind_text(state, 5, table->fingerprint);
-		bind_text(state, 6, request->identity.owner);
-		bind_text(state, 7, request->identity.system_identifier);
+		target_bind_text(state, 1, table->name);
+		target_bind_text(state, 2, request->identity.job);
+		target_bind_text(state, 3, request->identity.mode);
+		target_bind_text(state, 4, table->source);
+		target_bind_text(state, 5, table->fingerprint);
+		target_bind_text(state, 6, request->identity.owner);
+		target_bind_text(state, 7, request->identity.system_identifier);
 		sqlite3_bind_int(state, 8, request->identity.timeline);
-		bind_text(state, 9, request->identity.database);
+		target_bind_text(state, 9, request->identity.database);
 		if (table->rows >= 0)
 			sqlite3_bind_int64(state, 10, table->rows);
 		else
 			sqlite3_bind_null(state, 10);
-		bind_text(state, 11, table->position);
+		target_bind_text(state, 11, table->position);
 		sqlite3_bind_int(state, 12, table->adopted);
-		step_once(db, state, what);
+		target_step(db, state, what);
 		if (table->apply == APPLY_FILL)
 		{
 			target_record_indexes(db, table->name, NIL);
@@ -125,14 +106,14 @@ target_write_bookkeeping(sqlite3 *db, const FinishRequest *request)
 		{
 			TargetColumn *c = i < 0 ? NULL : &table->columns[i];
 
-			bind_text(column, 1, table->name);
-			bind_text(column, 2, c ? c->name : "");
+			target_bind_text(column, 1, table->name);
+			target_bind_text(column, 2, c ? c->name : "");
 			sqlite3_bind_int(column, 3, i + 1);
-			bind_text(column, 4, c ? c->expression : NULL);
-			bind_text(column, 5, c ? c->source_type : NULL);
-			bind_text(column, 6, c ? c->sqlite_type : NULL);
-			bind_text(column, 7, c ? c->comment : table->comment);
-			step_once(db, column, what);
+			target_bind_text(column, 4, c ? c->expression : NULL);
+			target_bind_text(column, 5, c ? c->source_type : NULL);
+			target_bind_text(column, 6, c ? c->sqlite_type : NULL);
+			target_bind_text(column, 7, c ? c->comment : table->comment);
+			target_step(db, column, what);
 		}
 	}
 	sqlite3_finalize(forget);
