@@ -5,7 +5,6 @@
 sync_source() { # ROWS
 	generate bench_sync "$1"
 	query 'CHECKPOINT'
-	sync -f .
 }
 
 # New rows behind those that are there, like them.
@@ -14,7 +13,6 @@ append_rows() { # ROWS
 	       SELECT id + (SELECT max(id) FROM bench_sync), name, artist, album, url, artist_mbid, album_mbid, track_mbid, loved, date
 	       FROM bench WHERE id <= $1 ORDER BY id"
 	query 'CHECKPOINT'
-	sync -f .
 }
 
 sync_run() { # FILE ARGUMENTS
@@ -48,6 +46,7 @@ append_seconds() { # SIZE ROWS
 	by_cursor sync.db >/dev/null
 	for ((run = 0; run < runs; run++)); do
 		append_rows "$2"
+		settle "$2"
 		clock by_cursor sync.db
 		echo
 	done | median
@@ -66,7 +65,7 @@ append_peer() { # SIZE ROWS
 		                    to_char(date AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
 		             FROM bench_sync WHERE id > $1 + $round * $2 AND id <= $1 + ($round + 1) * $2 ORDER BY id)
 		       TO STDOUT (FORMAT binary)" >"$scratch/new"
-		sync -f .
+		settle "$2"
 		"$scratch/bind_step" append peer.db <"$scratch/new"
 	done | median
 	rm -f peer.db* "$scratch/old" "$scratch/new"
@@ -90,6 +89,7 @@ sync_lines() {
 	nothing=$(seconds_of by_cursor sync.db)
 	limit_line 'cursor: nothing new' "$nothing" '0.06' "$nothing < 0.06"
 	append_rows 1000
+	settle 1000
 	thousand=$(clock by_cursor sync.db)
 	limit_line 'cursor: 1,000 new rows' "$thousand" '0.08' "$thousand < 0.08"
 
@@ -104,6 +104,7 @@ sync_lines() {
 	rm -f sync.db*
 	full=$(for ((run = 0; run < runs; run++)); do
 		rm -f full.db*
+		settle "$rows"
 		clock sync_run full.db "mode => 'full'"
 		echo
 	done | median)
@@ -112,7 +113,7 @@ sync_lines() {
 		query "UPDATE bench_sync SET name = name || '.' WHERE id % 100 = 37 + $run"
 		query 'VACUUM bench_sync'
 		query 'CHECKPOINT'
-		sync -f .
+		settle "$rows"
 		clock by_merge sync.db
 		echo
 	done | median)
