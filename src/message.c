@@ -413,6 +413,9 @@ message_put_batch_end(StringInfo message, const BatchEnd *end, int nkeys)
 	{
 		put_bound(message, &end->after, nkeys);
 		put_bound(message, &end->to, nkeys);
+		message_put_int(message, end->begins);
+		message_put_int(message, end->comes_round);
+		message_put_int(message, end->ends);
 	}
 	message_put_text(message, end->position);
 }
@@ -425,6 +428,9 @@ message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys)
 	{
 		get_bound(message, &end->after, nkeys);
 		get_bound(message, &end->to, nkeys);
+		end->begins = message_get_int(message) != 0;
+		end->comes_round = message_get_int(message) != 0;
+		end->ends = message_get_int(message) != 0;
 	}
 	end->position = message_get_text(message);
 }

@@ -205,6 +205,10 @@ typedef struct BatchEnd
 	bool		range;
 	KeyBound	after;			/* exclusive */
 	KeyBound	to;				/* inclusive */
+	bool		begins;			/* the first batch of a merge, ... */
+	bool		comes_round;	/* ... the first one when it comes round to keys
+								 * below those before, ... */
+	bool		ends;			/* ... and the last one */
 	char	   *position;		/* commits with the rows; NULL: as it was */
 } BatchEnd;
 

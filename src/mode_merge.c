@@ -47,6 +47,9 @@ typedef struct MergeScan
 	ImageValue *current;		/* the row that is being added */
 	bool		ranges;			/* what the source lacks is to be found, too */
 	bool		ending;			/* no more rows: the range goes up to the limit */
+	bool		begins;			/* the next batch is the first, ... */
+	bool		comes_round;	/* ... the first when keys begin anew; ... */
+	bool		ends;			/* ... and no keys follow these */
 
 	RangeTracker *sums;			/* NULL: none are made */
 	BatchMark	mark;			/* where the range of the current sum begins ... */
@@ -203,6 +206,10 @@ describe_range(void *arg, BatchEnd *end)
 		kept_key_keep(&scan->last, scan->current);
 	}
 	end->range = scan->ranges;
+	end->begins = scan->begins;
+	end->comes_round = scan->comes_round;
+	end->ends = scan->ending && scan->ends;
+	scan->begins = scan->comes_round = false;
 	end->after = scan->after;
 	if (scan->ending)
 		end->to = scan->limit;
@@ -406,14 +413,14 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 }
 
 static bool
-can_resume(const RunTable *table, const Position *position)
+can_resume(const MergeScan *scan, const RunTable *table, const Position *position)
 {
 	const TargetTable *target = table->mapping->table;
 
 	if (position == NULL || position->merged == NULL || position->nmerged != target->nkeys)
 		return false;
-	/* what other tables hold is known at the end of one pass */
-	if (target->dimensions != NIL)
+	/* values that rows refer to are the last row's, if none are settled at the end */
+	if (target->dimensions != NIL && !scan->ranges)
 		return false;
 	for (int i = 0; i < target->nkeys; i++)
 	{
@@ -439,14 +446,16 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.position = position;
 	scan.ranges = !target->adopted &&
 		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
+	scan.begins = true;
 	stored_options = &run->order->options;
 
-	if (can_resume(table, position))
+	if (can_resume(&scan, table, position))
 	{
 		KeyBound	resume = {false, position->merged};
 
 		sync_note(run, "a merge that was broken off went on");
 		merge_keys(&scan, &resume, &open);
+		scan.comes_round = scan.ends = true;
 		merge_keys(&scan, &open, &resume);
 	}
 	else
@@ -464,6 +473,7 @@ merge_table(Run *run, RunTable *table, Position *position)
 						   source_estimate(table->source), target->fingerprint);
 			scan.sums = &sums;
 		}
+		scan.ends = true;
 		merge_keys(&scan, &open, &open);
 		if (scan.sums)
 			sync_set_sums(run, table, &sums);

@@ -315,8 +315,12 @@ extern char *target_image_rows(const TargetTable *table);
 extern char *target_image_row(const TargetTable *table);
 extern char *target_image_rowids(const TargetTable *table);
 
-/* The first and the last batch of a merge or of a comparison. */
+/*
+ * The first and the last batch of a merge or of a comparison, and the first one
+ * when it comes round to the keys before those that it began with.
+ */
 extern void target_begin_merging(sqlite3 *db);
+extern void target_come_round(sqlite3 *db);
 extern void target_end_merging(sqlite3 *db);
 
 /* What has become of a dimension, but for one that batches have counted. */

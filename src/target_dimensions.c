@@ -292,8 +292,9 @@ begin_notes(sqlite3 *db, const Dimension *dimension, int n)
 	const TargetTable *table = dimension->table;
 	char	   *values = listed(table, false, true, "", quoted);
 
-	target_run(db, psprintf("CREATE TEMP TABLE IF NOT EXISTS lfsync_seen_%d (id INTEGER PRIMARY KEY%s%s)",
-							n, values[0] ? ", " : "", values),
+	target_run(db, psprintf("CREATE TEMP TABLE IF NOT EXISTS lfsync_seen_%d (id INTEGER PRIMARY KEY%s%s); "
+							"CREATE TEMP TABLE IF NOT EXISTS lfsync_seen_first_%d (id INTEGER PRIMARY KEY%s%s)",
+							n, values[0] ? ", " : "", values, n, values[0] ? ", " : "", values),
 			   "preparing the file");
 	if (open_set.rows->apply == APPLY_VERIFY)
 		target_run(db, psprintf("CREATE TEMP TABLE IF NOT EXISTS lfsync_missing_%d (id INTEGER PRIMARY KEY, %s, UNIQUE (%s))",
@@ -525,7 +526,32 @@ void
 target_begin_merging(sqlite3 *db)
 {
 	for (int n = 0; n < open_set.n; n++)
-		target_run(db, psprintf("DELETE FROM temp.lfsync_seen_%d", n), "noting keys");
+		target_run(db, psprintf("DELETE FROM temp.lfsync_seen_%d; DELETE FROM temp.lfsync_seen_first_%d", n, n),
+				   "noting keys");
+}
+
+/* What has been seen has the higher keys, and wins though it came first. */
+void
+target_come_round(sqlite3 *db)
+{
+	for (int n = 0; n < open_set.n; n++)
+		target_run(db, psprintf("INSERT INTO temp.lfsync_seen_first_%d SELECT * FROM temp.lfsync_seen_%d; "
+								"DELETE FROM temp.lfsync_seen_%d", n, n, n),
+				   "noting keys");
+}
+
+static void
+join_seen(sqlite3 *db, const Dimension *dimension, int n)
+{
+	if (dimension->has_values)
+		target_run(db, psprintf("INSERT INTO temp.lfsync_seen_%d AS old SELECT * FROM temp.lfsync_seen_first_%d "
+								"WHERE true ON CONFLICT (id) DO UPDATE SET %s",
+								n, n, listed(dimension->table, false, true, "", assign_kept)),
+				   "noting keys");
+	else
+		target_run(db, psprintf("INSERT OR IGNORE INTO temp.lfsync_seen_%d SELECT * FROM temp.lfsync_seen_first_%d",
+								n, n),
+				   "noting keys");
 }
 
 /* Further conditions: a row has other words than the ones that have won. */
@@ -553,6 +579,7 @@ target_end_merging(sqlite3 *db)
 		const Dimension *dimension = &open_set.dimensions[n];
 		const TargetTable *table = dimension->table;
 
+		join_seen(db, dimension, n);
 		if (dimension->has_words)
 		{
 			target_note_changed(db, psprintf("SELECT old.id FROM main.%s AS old LEFT JOIN temp.lfsync_seen_%d AS seen "

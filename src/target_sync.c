@@ -601,8 +601,10 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 		target_run(db, "BEGIN", "beginning a transaction");
 	else
 		begin_batch(db);
-	if (end->range && end->after.open)
+	if (end->range && end->begins)
 		target_begin_merging(db);
+	if (end->range && end->comes_round)
+		target_come_round(db);
 	if (image)
 		target_apply_dimensions(db, end->range);
 	if (synced.table->apply == APPLY_VERIFY)
@@ -617,7 +619,7 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 			write_rows_and_words(db, keyed);
 		if (end->range)
 			delete_missing(db, end, nrows);
-		if (end->range && end->to.open)
+		if (end->range && end->ends)
 			target_end_merging(db);
 		some = end_batch(db, end->position);
 	}

@@ -299,6 +299,52 @@ END
 	}
 };
 
+# The merge that goes on begins behind the 500th row, and sees the lower ones
+# last: of an artist's mbids still that of the highest row wins.
+subtest 'broken off, with what rows refer to' => sub {
+	my $mapping = q({"artist": {"columns": {"name": "artist", "mbid": "mbid"}, "key": ["name"]},
+		"label": {"columns": {"name": "label"}, "key": ["name"]},
+		"play": {"columns": {"id": "id", "held": "held", "artist_id": {"references": "artist"}, "label_id": {"references": "label"}}, "key": ["id"]}});
+	my $artists = q(SELECT artist, (array_agg(mbid ORDER BY id DESC) FILTER (WHERE mbid IS NOT NULL))[1] FROM plays GROUP BY artist ORDER BY artist COLLATE "C");
+	my $file = $t->path('heard.db');
+
+	$t->sql(<<'END');
+CREATE TABLE plays (id int PRIMARY KEY, artist text, mbid text, label text);
+INSERT INTO plays SELECT i, 'a' || i % 50, 'm' || i, 'l' || i / 100 FROM generate_series(1, 1000) i;
+CREATE VIEW heard AS SELECT *, gate_at(id) AS held FROM plays;
+END
+	add_job('heard', qq(key_columns => '{id}', mapping => '$mapping', options => '{"batch_rows": 100}'));
+	merge('heard');
+	is(sqlite($file, 'SELECT name, mbid FROM artist ORDER BY name'), $t->sql($artists), 'loaded');
+	my $labels = sqlite($file, 'SELECT id, name FROM label WHERE name NOT IN (\'l9\', \'l10\') ORDER BY name');
+	$t->sql(<<'END');
+DELETE FROM plays WHERE artist = 'a7' OR id BETWEEN 900 AND 1000;
+UPDATE plays SET mbid = NULL WHERE artist = 'a8' AND id > 500 OR artist = 'a9' OR artist = 'a11' AND id < 500;
+UPDATE plays SET mbid = 'later' WHERE id IN (60, 860);
+UPDATE plays SET artist = 'low' WHERE id % 100 = 12 AND id < 500;
+UPDATE plays SET artist = 'high' WHERE id % 100 = 13 AND id > 500;
+END
+	my $gate = $t->close_gate;
+	my $caller = $t->session;
+	$caller->send(q(SELECT lfsync_export(job => 'heard');));
+	$t->wait_at_gate;
+	my $progress = $t->wait_phase('scanning', sub { $_[0]{batches_done} >= 4 });
+	kill 'TERM', $progress->{writer_pid};
+	$gate->open_gate;
+	$caller->wait;
+	$caller->quit;
+	poll('the workers to end', sub { my %workers = $t->workers; return !%workers });
+	like(sqlite($file, q(SELECT position FROM _lfsync_state WHERE table_name = 'play')), qr/"merged"/, 'the position says how far it came');
+	$t->sql(q(DELETE FROM plays WHERE id = 860));
+	merge('heard');
+	is($t->notes, 'a merge that was broken off went on', 'the next one goes on from there');
+	is(sqlite($file, 'SELECT name, mbid FROM artist ORDER BY name'), $t->sql($artists), 'artists that are played, with the mbids that have won');
+	is(sqlite($file, 'SELECT id, name FROM label ORDER BY name'), $labels, 'labels, with the keys that they had');
+	is(sqlite($file, 'SELECT count(*), count(a.id), count(l.id) FROM play p LEFT JOIN artist a ON a.id = artist_id LEFT JOIN label l ON l.id = label_id'),
+		$t->sql(q(SELECT count(*) || '|' || count(artist) || '|' || count(label) FROM plays)), 'plays, with what they refer to');
+	is($t->sql(q(SELECT sum(missing + extra + different) FROM lfsync_verify('heard'))), 0, 'a comparison finds nothing');
+};
+
 # Ranges that are as they were are not compared again, but for those of a file
 # that somebody else has written meanwhile.
 subtest 'by hand, while a merge is under way' => sub {
