@@ -201,6 +201,11 @@ target_error(sqlite3 *db, int rc, const char *what)
 		code = rc;
 		message = pstrdup(sqlite3_errstr(rc));
 	}
+	if (target_unreadable())
+	{
+		code = SQLITE_IOERR_MMAP;
+		message = pstrdup(sqlite3_errstr(code));
+	}
 	if (target_stopping())
 	{
 		code = SQLITE_INTERRUPT;
@@ -322,10 +327,11 @@ target_query_texts(sqlite3 *db, const char *sql, const char *bound, const char *
 
 /*
  * The settings of https://www.sqlite.org/security.html for a file that may be
- * hostile, and those that Debian and others compile in differently.
+ * hostile, and those that Debian and others compile in differently.  Only in a
+ * file that is known to others somebody can have hidden cells of a wrong size.
  */
 static void
-harden(sqlite3 *db)
+harden(sqlite3 *db, bool known)
 {
 	static const struct
 	{
@@ -349,8 +355,9 @@ harden(sqlite3 *db)
 	sqlite3_limit(db, SQLITE_LIMIT_WORKER_THREADS, 0);
 	sqlite3_busy_handler(db, busy_callback, NULL);
 	sqlite3_progress_handler(db, PROGRESS_OPCODES, progress_callback, NULL);
-	target_run(db, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; "
-			   "PRAGMA secure_delete = OFF; PRAGMA threads = 0",
+	target_run(db, psprintf("PRAGMA mmap_size = 0; PRAGMA cell_size_check = %s; "
+							"PRAGMA secure_delete = OFF; PRAGMA threads = 0",
+							known ? "ON" : "OFF"),
 			   "opening the file");
 }
 
@@ -383,7 +390,7 @@ target_open(const char *path, const TargetPath *expected)
 		/* forbids journal_mode = OFF, which a file that nobody sees may have */
 		sqlite3_db_config(open_db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	}
-	harden(open_db);
+	harden(open_db, expected != NULL);
 	return open_db;
 }
 

@@ -80,6 +80,22 @@ extern char *target_query_text(sqlite3 *db, const char *sql, const char *what);
 extern List *target_query_texts(sqlite3 *db, const char *sql,
 								const char *bound, const char *what);
 
+/* target_mapped.c */
+
+/*
+ * Between the two a file that nobody else knows is read through a mapping; what
+ * cannot be read raises 58030, at the end at the latest.
+ */
+extern void target_begin_mapped(sqlite3 *db);
+extern void target_end_mapped(sqlite3 *db);
+
+/*
+ * Has something been found that cannot be read?  Then nothing that SQLite says
+ * counts.  The second one raises it.
+ */
+extern bool target_unreadable(void);
+extern void target_check_readable(sqlite3 *db);
+
 /* target_tables.c */
 
 /*

@@ -115,6 +115,7 @@ complete(sqlite3 *db, const SyncOptions *options, const FinishRequest *request,
 	List	   *notes = NIL;
 	ListCell   *lc;
 
+	target_begin_mapped(db);
 	target_run(db, "BEGIN", "beginning a transaction");
 	target_set_phase("creating indexes");
 	foreach(lc, request->tables)
@@ -137,6 +138,7 @@ complete(sqlite3 *db, const SyncOptions *options, const FinishRequest *request,
 
 	target_set_phase("checking");
 	target_check_file(db, options);
+	target_end_mapped(db);
 	if (options->journal_mode == JOURNAL_WAL)
 		target_run(db, "PRAGMA locking_mode = NORMAL; PRAGMA journal_mode = WAL",
 				   "switching to WAL");

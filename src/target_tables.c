@@ -211,6 +211,7 @@ target_check_count(sqlite3 *db, const char *table_name, int64 rows)
 													  message_quote_name(table_name)),
 										 "counting the rows", -1);
 
+	target_check_readable(db);
 	if (found != rows)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -224,6 +225,7 @@ check_pragma(sqlite3 *db, const char *pragma)
 {
 	char	   *answer = target_query_text(db, psprintf("PRAGMA main.%s(1)", pragma), "checking the file");
 
+	target_check_readable(db);
 	if (answer == NULL || strcmp(answer, "ok") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
