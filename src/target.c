@@ -327,11 +327,10 @@ target_query_texts(sqlite3 *db, const char *sql, const char *bound, const char *
 
 /*
  * The settings of https://www.sqlite.org/security.html for a file that may be
- * hostile, and those that Debian and others compile in differently.  Only in a
- * file that is known to others somebody can have hidden cells of a wrong size.
+ * hostile, and those that Debian and others compile in differently.
  */
 static void
-harden(sqlite3 *db, bool known)
+harden(sqlite3 *db)
 {
 	static const struct
 	{
@@ -355,9 +354,8 @@ harden(sqlite3 *db, bool known)
 	sqlite3_limit(db, SQLITE_LIMIT_WORKER_THREADS, 0);
 	sqlite3_busy_handler(db, busy_callback, NULL);
 	sqlite3_progress_handler(db, PROGRESS_OPCODES, progress_callback, NULL);
-	target_run(db, psprintf("PRAGMA mmap_size = 0; PRAGMA cell_size_check = %s; "
-							"PRAGMA secure_delete = OFF; PRAGMA threads = 0",
-							known ? "ON" : "OFF"),
+	target_run(db, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; "
+			   "PRAGMA secure_delete = OFF; PRAGMA threads = 0",
 			   "opening the file");
 }
 
@@ -390,7 +388,7 @@ target_open(const char *path, const TargetPath *expected)
 		/* forbids journal_mode = OFF, which a file that nobody sees may have */
 		sqlite3_db_config(open_db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	}
-	harden(open_db, expected != NULL);
+	harden(open_db);
 	return open_db;
 }
 

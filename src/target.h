@@ -83,8 +83,9 @@ extern List *target_query_texts(sqlite3 *db, const char *sql,
 /* target_mapped.c */
 
 /*
- * Between the two a file that nobody else knows is read through a mapping; what
- * cannot be read raises 58030, at the end at the latest.
+ * Between the two the file is read through a mapping; what cannot be read raises
+ * 58030, at the end at the latest.  For files that nobody else knows, and for
+ * counting.
  */
 extern void target_begin_mapped(sqlite3 *db);
 extern void target_end_mapped(sqlite3 *db);

@@ -316,7 +316,11 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 			continue;
 		target_take_refused(table);
 		if (options->check != CHECK_NONE)
+		{
+			target_begin_mapped(db);
 			target_check_count(db, hidden, table->rows);
+			target_end_mapped(db);
+		}
 		target_begin_write(db);
 		notes = list_concat(notes, target_create_indexes(db, table, hidden, options, true));
 		target_commit(db);
