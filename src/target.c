@@ -372,7 +372,7 @@ target_open(const char *path, const TargetPath *expected)
 	rc = sqlite3_open_v2(path, &open_db,
 						 SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW |
 						 SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-						 "unix");
+						 target_vfs());
 	if (rc != SQLITE_OK)
 		target_error(open_db, rc, "opening the file");
 	if (expected)

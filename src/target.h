@@ -80,6 +80,11 @@ extern char *target_query_text(sqlite3 *db, const char *sql, const char *what);
 extern List *target_query_texts(sqlite3 *db, const char *sql,
 								const char *bound, const char *what);
 
+/* target_vfs.c */
+
+/* The name of the VFS that a target is opened through. */
+extern const char *target_vfs(void);
+
 /* target_mapped.c */
 
 /*

@@ -10,7 +10,7 @@ use Test::More;
 
 my $t = Lfsync->new('mapped', conf => "fsync = off\n");
 
-$t->sql(q(CREATE TABLE big AS SELECT i AS id, repeat(md5(i::text), 10) AS v FROM generate_series(1, 200000) i));
+$t->sql(q(CREATE TABLE big AS SELECT i AS id, repeat(md5(i::text), 10) AS v FROM generate_series(1, 200000) i; CREATE INDEX ON big (v)));
 
 # An export that is held while the file is checked, cut short, and let go on:
 # its error, or '' if it was faster than the holding.
