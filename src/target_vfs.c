@@ -75,10 +75,11 @@ static int
 vfs_read(sqlite3_file *base, void *data, int len, sqlite3_int64 offset)
 {
 	GatheringFile *file = (GatheringFile *) base;
-
 	int			rc = SQLITE_OK;
 
-	if (offset < file->offset + file->len && file->offset < offset + len)
+	/* what could not be written must not be read as it was before */
+	if (file->error != SQLITE_OK ||
+		(offset < file->offset + file->len && file->offset < offset + len))
 		rc = hand_on_and_tell(file);
 	if (rc != SQLITE_OK)
 		return rc;
@@ -89,10 +90,10 @@ static int
 vfs_write(sqlite3_file *base, const void *data, int len, sqlite3_int64 offset)
 {
 	GatheringFile *file = (GatheringFile *) base;
-
 	int			rc = SQLITE_OK;
 
-	if (offset != file->offset + file->len || file->len + len > GATHERED_SIZE)
+	if (file->error != SQLITE_OK ||
+		offset != file->offset + file->len || file->len + len > GATHERED_SIZE)
 		rc = hand_on_and_tell(file);
 	if (rc != SQLITE_OK)
 		return rc;
