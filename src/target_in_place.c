@@ -11,9 +11,13 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include "common/pg_prng.h"
 #include "lfsync.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "target.h"
 #include "utils/timestamp.h"
 
@@ -75,6 +79,41 @@ drop_hidden(sqlite3 *db)
 	remove_journal(db);
 }
 
+/*
+ * Is there no other run with tables of its own to fill?  That can only be one of
+ * another server.  To be asked under the file's write lock; from here on others
+ * know of this run.
+ *
+ * A lock of flock(2), since SQLite has those of fcntl(2).  It lasts as long as
+ * this process: closing the descriptor earlier would cost SQLite its own locks.
+ */
+static bool
+no_other_fills(sqlite3 *db)
+{
+	int			fd = open(sqlite3_db_filename(db, "main"), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	bool		alone;
+
+	if (fd < 0)
+		return false;
+	ReserveExternalFD();
+	/* a file system without such locks: a run that loses its tables says so */
+	alone = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+	(void) flock(fd, LOCK_SH);
+	return alone;
+}
+
+/* What interrupted runs have left. */
+static void
+drop_leftovers(sqlite3 *db)
+{
+	List	   *names = target_query_texts(db, HIDDEN_TABLES, NULL, "reading its schema");
+	ListCell   *lc;
+
+	foreach(lc, names)
+		target_run(db, psprintf("DROP TABLE %s", message_quote_name((char *) lfirst(lc))),
+				   "removing what an interrupted run has left");
+}
+
 /* Does nobody see the file yet? */
 static bool is_new = false;
 
@@ -132,8 +171,6 @@ void
 target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 {
 	static const char *const synchronous[] = {"EXTRA", "FULL", "NORMAL"};
-	List	   *leftovers;
-	ListCell   *lc;
 	char	   *mode;
 	pg_prng_state prng;
 
@@ -153,10 +190,8 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 	target_run(db, "BEGIN IMMEDIATE", "locking the file");
 	if (!target_own_table_exists(db, "_lfsync_state", target_state_sql))
 		target_run(db, target_state_sql, "writing lfsync's own tables");
-	leftovers = target_query_texts(db, HIDDEN_TABLES, NULL, "reading its schema");
-	foreach(lc, leftovers)
-		target_run(db, psprintf("DROP TABLE %s", message_quote_name((char *) lfirst(lc))),
-				   "removing what an interrupted run has left");
+	if (no_other_fills(db))
+		drop_leftovers(db);
 	target_commit(db);
 	target_on_abandon(drop_hidden);
 }

@@ -32,6 +32,7 @@ INSERT INTO t SELECT i, '$tag' FROM generate_series(1, 1000) i;
 CREATE PROCEDURE often(name text, args text, seconds float8, works boolean, INOUT worked int, INOUT failed text[]) LANGUAGE plpgsql AS \$\$
 DECLARE
 	until timestamptz := clock_timestamp() + seconds * interval '1 s';
+	detail text;
 BEGIN
 	-- who may not get at it among the others does when they have ended
 	WHILE clock_timestamp() < until OR (works AND worked = 0 AND clock_timestamp() < until + interval '1 min') LOOP
@@ -42,7 +43,8 @@ BEGIN
 			EXECUTE format('SELECT FROM lfsync_export(''t'', ''shared.db'', %L, %s, options => ''{"batch_rows": 100}'')', name, args);
 			worked := worked + 1;
 		EXCEPTION WHEN OTHERS THEN
-			failed := failed || CASE WHEN SQLSTATE IN ('55006', '55P03', '53300') THEN 'refused' ELSE SQLSTATE || ' ' || SQLERRM END;
+			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+			failed := failed || CASE WHEN SQLSTATE IN ('55006', '55P03', '53300') THEN 'refused' ELSE concat_ws(' ', SQLSTATE, SQLERRM, detail) END;
 		END;
 		COMMIT;
 	END LOOP;
