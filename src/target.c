@@ -22,6 +22,7 @@
 
 #define PROGRESS_OPCODES	10000	/* some 0.1 ms */
 #define BUSY_SLEEP_US		10000
+#define DESCRIPTORS			3
 
 static sqlite3 *open_db = NULL;
 static pg_atomic_uint32 *stop_flag = NULL;
@@ -359,6 +360,13 @@ harden(sqlite3 *db)
 			   "opening the file");
 }
 
+static void
+release_descriptors(void)
+{
+	for (int i = 0; i < DESCRIPTORS; i++)
+		ReleaseExternalFD();
+}
+
 sqlite3 *
 target_open(const char *path, const TargetPath *expected)
 {
@@ -366,9 +374,9 @@ target_open(const char *path, const TargetPath *expected)
 	int			moved = 0;
 
 	Assert(open_db == NULL);
-	/* the database and its journal, or a file to sort in */
-	ReserveExternalFD();
-	ReserveExternalFD();
+	/* the database twice, and its journal or a file to sort in */
+	for (int i = 0; i < DESCRIPTORS; i++)
+		ReserveExternalFD();
 	rc = sqlite3_open_v2(path, &open_db,
 						 SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW |
 						 SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
@@ -407,8 +415,7 @@ target_close(sqlite3 *db)
 		open_db = db;
 		target_error(db, rc, "closing the file");
 	}
-	ReleaseExternalFD();
-	ReleaseExternalFD();
+	release_descriptors();
 }
 
 void
@@ -467,6 +474,5 @@ target_abandon(void)
 			sqlite3_finalize(stmt);
 		sqlite3_close(db);
 	}
-	ReleaseExternalFD();
-	ReleaseExternalFD();
+	release_descriptors();
 }

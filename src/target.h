@@ -85,6 +85,9 @@ extern List *target_query_texts(sqlite3 *db, const char *sql,
 /* The name of the VFS that a target is opened through. */
 extern const char *target_vfs(void);
 
+/* A descriptor of the database, which SQLite does not use; -1: there is none. */
+extern int	target_descriptor(sqlite3 *db);
+
 /* target_mapped.c */
 
 /*

@@ -11,13 +11,11 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 
 #include "common/pg_prng.h"
 #include "lfsync.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "target.h"
 #include "utils/timestamp.h"
 
@@ -84,19 +82,17 @@ drop_hidden(sqlite3 *db)
  * another server.  To be asked under the file's write lock; from here on others
  * know of this run.
  *
- * A lock of flock(2), since SQLite has those of fcntl(2).  It lasts as long as
- * this process: closing the descriptor earlier would cost SQLite its own locks.
+ * By a lock of flock(2), since SQLite has those of fcntl(2).  On a file system
+ * without such locks a run that loses its tables says so.
  */
 static bool
 no_other_fills(sqlite3 *db)
 {
-	int			fd = open(sqlite3_db_filename(db, "main"), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int			fd = target_descriptor(db);
 	bool		alone;
 
 	if (fd < 0)
 		return false;
-	ReserveExternalFD();
-	/* a file system without such locks: a run that loses its tables says so */
 	alone = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 	(void) flock(fd, LOCK_SH);
 	return alone;
