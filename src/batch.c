@@ -177,7 +177,7 @@ adapt(Batch *batch, bool was_full)
 
 /* Tells the writer of an image. */
 static void
-send_image(Batch *batch, const ImageMessage *image)
+send_image(Batch *batch, const ImageMessage *image, const BatchEnd *end)
 {
 	Channel    *channel = batch->run->channel;
 
@@ -185,42 +185,25 @@ send_image(Batch *batch, const ImageMessage *image)
 	channel_begin(channel, MESSAGE_IMAGE);
 	message_put_bytes(&channel->message, image, sizeof(*image));
 	if (batch->describe)
-	{
-		BatchEnd	end;
-
-		memset(&end, 0, sizeof(end));
-		batch->describe(batch->arg, &end);
-		message_put_batch_end(&channel->message, &end, batch->mapping->table->nkeys);
-		if (end.position)
-			pfree(end.position);
-	}
+		message_put_batch_end(&channel->message, end, batch->mapping->table->nkeys);
 	channel_send(channel);
 }
 
 /* Or has it wait in memory. */
 static void
-stage_image(Batch *batch, const ImageMessage *image)
+stage_image(Batch *batch, const ImageMessage *image, const BatchEnd *end)
 {
-	BatchEnd	end;
-
-	memset(&end, 0, sizeof(end));
-	batch->describe(batch->arg, &end);
 	/* what waits may be written by this, so the buffer is given back first */
 	channel_give_back(batch->run->channel, batch->buffer);
-	staging_keep(batch->run, image, batch->pages, &end);
-	if (end.position)
-		pfree(end.position);
+	staging_keep(batch->run, image, batch->pages, end);
 }
 
-void
-batch_send(Batch *batch)
+static void
+finish_image(Batch *batch, ImageMessage *image)
 {
 	int			nrow_entries = batch->mapping->table->rowless ? 0 : 1;
-	ImageMessage image;
 	ImageResult result = IMAGE_OK;
 
-	if (batch->pages == NULL)
-		return;
 	if (nrow_entries > 0)
 		result = image_end_table(batch->builder, &batch->entries[0].root);
 	if (result == IMAGE_OK && batch->dictionary)
@@ -230,25 +213,48 @@ batch_send(Batch *batch)
 	if (result == IMAGE_OK)
 		result = image_finish(batch->builder, batch->entries, batch->nentries,
 							  ++batch->run->image_cookie,
-							  &image.npages);
+							  &image->npages);
 	if (result != IMAGE_OK)
 		elog(ERROR, "could not finish an image: result %d", result);
+	image->buffer = batch->wide ? WIDE_BUFFER : batch->buffer;
+	image->segment = batch->wide ? dsm_segment_handle(batch->wide) : 0;
+	image->nrows = batch->nrows;
+	image->keyed = batch->form == BATCH_KEYED;
+}
 
+static void
+let_go(Batch *batch, const BatchEnd *end)
+{
+	ImageMessage image;
+
+	finish_image(batch, &image);
 	/* it would have to wait in shared memory */
 	if (batch->wide && staging_holds(batch->run))
 		staging_write(batch->run, "a wide row");
-	image.buffer = batch->wide ? WIDE_BUFFER : batch->buffer;
-	image.segment = batch->wide ? dsm_segment_handle(batch->wide) : 0;
-	image.nrows = batch->nrows;
-	image.keyed = batch->form == BATCH_KEYED;
 	pg_atomic_write_u64(&batch->run->slot->rows_read, batch->run->counts.rows_read);
 	if (staging_holds(batch->run))
-		stage_image(batch, &image);
+		stage_image(batch, &image, end);
 	else
-		send_image(batch, &image);
+		send_image(batch, &image, end);
 	batch->run->counts.batches++;
 	if (batch->describe)
 		adapt(batch, batch->nrows >= batch->max_rows);
+}
+
+void
+batch_send(Batch *batch)
+{
+	BatchEnd	end;
+
+	if (batch->pages == NULL)
+		return;
+	memset(&end, 0, sizeof(end));
+	if (batch->describe == NULL || batch->describe(batch->arg, &end))
+		let_go(batch, &end);
+	else
+		channel_give_back(batch->run->channel, batch->buffer);
+	if (end.position)
+		pfree(end.position);
 	batch->pages = NULL;
 	batch->npages = 0;
 	batch->nrows = 0;
@@ -378,38 +384,13 @@ batch_add_row(Batch *batch, int64 rowid, const ImageValue *values)
 	return result;
 }
 
-void
-batch_mark(const Batch *batch, BatchMark *mark)
-{
-	Size		size = image_builder_size(batch->run->order->options.page_size);
-
-	if (mark->builder == NULL)
-		mark->builder = palloc(size);
-	mark->nrows = batch->pages ? batch->nrows : 0;
-	mark->npages = batch->npages;
-	mark->sent = batch->run->counts.batches;
-	if (mark->nrows > 0)
-		memcpy(mark->builder, batch->builder_memory, size);
-}
-
 bool
-batch_go_back(Batch *batch, const BatchMark *mark)
+batch_has_room(const Batch *batch, int64 rows)
 {
-	if (batch->run->counts.batches != mark->sent)
+	if (batch->max_rows > 0 && batch->nrows + rows > batch->max_rows)
 		return false;
-	if (batch->pages == NULL)
-		return true;
-	if (mark->nrows == 0)
-	{
-		channel_give_back(batch->run->channel, batch->buffer);
-		batch->pages = NULL;
-	}
-	else
-		memcpy(batch->builder_memory, mark->builder,
-			   image_builder_size(batch->run->order->options.page_size));
-	batch->nrows = mark->nrows;
-	batch->npages = mark->npages;
-	return true;
+	return batch->nrows == 0 ||
+		batch->npages + rows * batch->npages / batch->nrows + SPARE_PAGES <= batch->max_pages;
 }
 
 /*

@@ -23,9 +23,9 @@ typedef struct Batch Batch;
 
 /*
  * Fills in what goes with an image of a table kept in sync, as it is about to
- * leave.
+ * leave; false if it need not, since the target has its rows as they are.
  */
-typedef void (*BatchDescribe) (void *arg, BatchEnd *end);
+typedef bool (*BatchDescribe) (void *arg, BatchEnd *end);
 
 struct Batch
 {
@@ -55,15 +55,6 @@ struct Batch
 	int64		total_pages;
 };
 
-/* A point to go back to, as long as no image has left since. */
-typedef struct BatchMark
-{
-	void	   *builder;		/* its memory */
-	int			nrows;			/* in the image; 0: none was begun */
-	uint32		npages;
-	int64		sent;			/* images, by then */
-} BatchMark;
-
 extern Batch *batch_create(Run *run);
 
 /* The rows that follow are for this table; tells the writer nothing. */
@@ -79,12 +70,8 @@ extern void batch_begin_table(Batch *batch, Source *source,
 extern ImageResult batch_add_row(Batch *batch, int64 rowid,
 								 const ImageValue *values);
 
-/*
- * Takes back the rows since the mark; false if they are on their way.  A mark
- * is made of memory that is kept for the next one.
- */
-extern void batch_mark(const Batch *batch, BatchMark *mark);
-extern bool batch_go_back(Batch *batch, const BatchMark *mark);
+/* Do so many rows fit into the image that is open, if they are like its others? */
+extern bool batch_has_room(const Batch *batch, int64 rows);
 
 /* Sends what there is, if there is anything. */
 extern void batch_send(Batch *batch);

@@ -416,6 +416,9 @@ message_put_batch_end(StringInfo message, const BatchEnd *end, int nkeys)
 		message_put_int(message, end->begins);
 		message_put_int(message, end->comes_round);
 		message_put_int(message, end->ends);
+		message_put_int(message, end->npieces);
+		if (end->npieces > 0)
+			message_put_bytes(message, end->pieces, end->npieces * sizeof(ImagePiece));
 	}
 	message_put_text(message, end->position);
 }
@@ -431,6 +434,9 @@ message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys)
 		end->begins = message_get_int(message) != 0;
 		end->comes_round = message_get_int(message) != 0;
 		end->ends = message_get_int(message) != 0;
+		end->npieces = (int) message_get_int(message);
+		end->pieces = palloc(end->npieces * sizeof(ImagePiece) + 1);
+		message_get_bytes(message, end->pieces, end->npieces * sizeof(ImagePiece));
 	}
 	end->position = message_get_text(message);
 }

@@ -197,6 +197,17 @@ typedef struct KeyBound
 } KeyBound;
 
 /*
+ * Rows of an image, by their rowids in it, both ends included.  PG_INT64_MIN and
+ * PG_INT64_MAX are the batch's own ends.
+ */
+typedef struct ImagePiece
+{
+	int64		first;
+	int64		last;
+	int64		nrows;
+} ImagePiece;
+
+/*
  * What goes with a batch of a table kept in sync.  In a range (after, to] the
  * image holds all there is: other rows go.
  */
@@ -209,6 +220,8 @@ typedef struct BatchEnd
 	bool		comes_round;	/* ... the first one when it comes round to keys
 								 * below those before, ... */
 	bool		ends;			/* ... and the last one */
+	int			npieces;		/* 0, or only these may differ, ... */
+	ImagePiece *pieces;			/* ... in the order of their rowids */
 	char	   *position;		/* commits with the rows; NULL: as it was */
 } BatchEnd;
 

@@ -69,14 +69,14 @@ static void incremental_prepare(Run *run);
  */
 
 /* A batch of rows in the cursor's order commits how far the run has come. */
-static void
+static bool
 describe_batch(void *arg, BatchEnd *end)
 {
 	IncrementalScan *scan = (IncrementalScan *) arg;
 	List	   *reached = NIL;
 
 	if (scan->keyset == NULL)
-		return;
+		return true;
 	if (scan->batch->wide)
 	{
 		/* the record has it as rowid only */
@@ -90,11 +90,12 @@ describe_batch(void *arg, BatchEnd *end)
 									  &scan->last.values[i]);
 
 		if (text == NULL)
-			return;
+			return true;
 		reached = lappend(reached, text);
 	}
 	scan->position->reached = reached;
 	end->position = position_to_utf8(scan->position);
+	return true;
 }
 
 static long

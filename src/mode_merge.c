@@ -7,8 +7,9 @@
  * range from behind the last key of the one before to its own last key: its
  * rows are upserted, what else the range holds in the target is deleted.
  *
- * Ranges whose checksums are those of the last merge are left out, if nobody
- * has written into the file since: they are not even sent.
+ * Where checksums are those of the last merge, and nobody has written into the
+ * file since, the writer need not look: it is told in which pieces of a batch
+ * rows may differ, and a batch in which none can is not sent at all.
  *
  * A merge that was broken off goes on behind its last range, and comes round
  * to the ranges before it at the end: rows there may have changed since.
@@ -32,6 +33,9 @@
 
 PG_FUNCTION_INFO_V1(lfsync_stored);
 
+/* That a range has so many times the rows of the mean happens to one of 3000. */
+#define MANY_SUMS		8
+
 typedef struct MergeScan
 {
 	Run		   *run;
@@ -52,8 +56,12 @@ typedef struct MergeScan
 	bool		ends;			/* ... and no keys follow these */
 
 	RangeTracker *sums;			/* NULL: none are made */
-	BatchMark	mark;			/* where the range of the current sum begins ... */
-	KeptKey		mark_key;		/* ... and the key before it */
+	ImagePiece *pieces;			/* of the batch, in which rows may differ */
+	int			npieces;
+	int			maxpieces;
+	int64		first;			/* where in it the current sum begins, ... */
+	int64		nbefore;		/* ... how many of its rows come before, ... */
+	int64		last_rowid;		/* ... and its last row */
 } MergeScan;
 
 /* Options of the run, for lfsync_stored(). */
@@ -191,12 +199,70 @@ compare_values(const ImageValue *a, const ImageValue *b)
  *-------------------------------------------------------------------------
  */
 
-/* What goes with the batch that is about to leave; the next begins behind it. */
+/* The rows of the current sum that are in the batch may differ. */
 static void
+add_piece(MergeScan *scan)
+{
+	ImagePiece *last = scan->npieces > 0 ? &scan->pieces[scan->npieces - 1] : NULL;
+	int64		nrows = scan->batch->nrows - scan->nbefore;
+
+	if (last && last->last + 1 == scan->first)
+	{
+		last->last = scan->last_rowid;
+		last->nrows += nrows;
+		return;
+	}
+	if (scan->npieces == scan->maxpieces)
+	{
+		scan->maxpieces *= 2;
+		scan->pieces = repalloc(scan->pieces, scan->maxpieces * sizeof(ImagePiece));
+	}
+	scan->pieces[scan->npieces++] = (ImagePiece) {scan->first, scan->last_rowid, nrows};
+}
+
+/* The rows that follow belong to another sum. */
+static void
+begin_piece(MergeScan *scan)
+{
+	scan->nbefore = scan->batch->nrows;
+	scan->first = scan->nbefore == 0 ? PG_INT64_MIN : scan->last_rowid + 1;
+}
+
+/* Where in the batch rows may differ; false if they cannot. */
+static bool
+describe_pieces(MergeScan *scan, BatchEnd *end)
+{
+	ImagePiece *last;
+
+	/* what a sum says that is not complete is not known */
+	if (scan->batch->nrows > scan->nbefore)
+		add_piece(scan);
+	if (scan->npieces == 0)
+		return false;
+	last = &scan->pieces[scan->npieces - 1];
+	if (last->last == scan->last_rowid)
+		last->last = PG_INT64_MAX;
+	if (scan->pieces[0].first != PG_INT64_MIN || scan->pieces[0].last != PG_INT64_MAX)
+	{
+		end->pieces = scan->pieces;
+		end->npieces = scan->npieces;
+	}
+	return true;
+}
+
+/* What goes with the batch that is about to leave; the next begins behind it. */
+static bool
 describe_range(void *arg, BatchEnd *end)
 {
 	MergeScan  *scan = (MergeScan *) arg;
 	int			nkeys = scan->table->mapping->table->nkeys;
+	bool		some = true;
+
+	if (scan->sums && !scan->batch->wide && scan->batch->nrows > 0)
+		some = describe_pieces(scan, end);
+	scan->npieces = 0;
+	scan->first = PG_INT64_MIN;
+	scan->nbefore = 0;
 
 	if (scan->batch->wide)
 	{
@@ -233,6 +299,7 @@ describe_range(void *arg, BatchEnd *end)
 		}
 		end->position = position_to_utf8(scan->position);
 	}
+	return some;
 }
 
 /* False if a row is rejected since its key was the last row's. */
@@ -256,44 +323,6 @@ check_order(MergeScan *scan, const ImageValue *values)
 	error.hint = "Choose other key columns.";
 	reject_duplicate(scan->table, scan->source, values, &error);
 	return false;
-}
-
-/* The rows that follow belong to another sum. */
-static void
-begin_sum(MergeScan *scan)
-{
-	batch_mark(scan->batch, &scan->mark);
-	if (scan->last.values)
-		kept_key_keep(&scan->mark_key, scan->last.values);
-}
-
-/*
- * The rows of a sum that has not changed are taken back.  What was before them
- * has to leave first, since a batch covers all of its range.  True if they are.
- */
-static bool
-end_sum(MergeScan *scan)
-{
-	/* a few rows less are not worth a batch that is cut short */
-	bool		worth = (int64) scan->sums->current.rows >= scan->mark.nrows / 4;
-	bool		same = rangesum_end(scan->sums);
-	KeptKey		last = scan->last;
-
-	if (!same || !worth || !batch_go_back(scan->batch, &scan->mark))
-		return false;
-	if (scan->batch->nrows > 0)
-	{
-		scan->last = scan->mark_key;
-		batch_send(scan->batch);
-		scan->last = last;
-	}
-	if (scan->last.values)
-	{
-		kept_key_keep(&scan->after_key, scan->last.values);
-		scan->after.open = false;
-		scan->after.values = scan->after_key.values;
-	}
-	return true;
 }
 
 static long
@@ -328,13 +357,20 @@ receive_row(void *arg, ImageValue *values)
 		return true;
 	}
 	kept_key_keep(&scan->last, values);
+	scan->last_rowid = rowid_column >= 0 ? rowid : scan->batch->nrows;
 	if (scan->sums &&
 		rangesum_add(scan->sums, values, scan->source->ncolumns,
 					 scan->table->mapping->table->keys,
 					 scan->table->mapping->table->nkeys))
 	{
-		end_sum(scan);
-		begin_sum(scan);
+		int64		margin = MANY_SUMS * rangesum_rows(scan->sums);
+
+		if (!rangesum_end(scan->sums) && scan->batch->nrows > scan->nbefore)
+			add_piece(scan);
+		begin_piece(scan);
+		/* a batch that ends within a sum has a piece that is not known */
+		if (scan->batch->nrows > 4 * margin && !batch_has_room(scan->batch, margin))
+			batch_send(scan->batch);
 	}
 	return true;
 }
@@ -345,20 +381,27 @@ end_ranges(MergeScan *scan)
 {
 	Channel    *channel = scan->run->channel;
 	BatchEnd	end;
+	bool		same = scan->sums && rangesum_end(scan->sums);
 
-	/* before "ending": what leaves here does not reach the limit */
-	if (scan->sums && end_sum(scan))
-		return;
+	if (scan->sums && !same)
+	{
+		if (scan->batch->nrows > scan->nbefore)
+			add_piece(scan);
+		else
+			batch_send(scan->batch);	/* which does not reach the limit */
+	}
+	if (scan->sums)
+		begin_piece(scan);
 	scan->ending = true;
 	if (scan->batch->nrows > 0)
 	{
 		batch_send(scan->batch);
 		return;
 	}
-	if (!scan->ranges)
+	if (!scan->ranges || same)
 		return;
 	memset(&end, 0, sizeof(end));
-	describe_range(scan, &end);
+	(void) describe_range(scan, &end);
 	channel_begin(channel, MESSAGE_RANGE);
 	message_put_batch_end(&channel->message, &end, scan->table->mapping->table->nkeys);
 	channel_send(channel);
@@ -399,13 +442,11 @@ merge_keys(MergeScan *scan, const KeyBound *after, const KeyBound *to)
 	scan->limit = *to;
 	kept_key_init(&scan->last, target->nkeys, target->keys);
 	kept_key_init(&scan->after_key, target->nkeys, NULL);
-	kept_key_init(&scan->mark_key, target->nkeys, NULL);
 	scan->ending = false;
 	batch_begin_table(scan->batch, scan->source, mapping,
 					  mapping->rowid_column >= 0 ? BATCH_KEYED : BATCH_NUMBERED,
 					  describe_range, scan);
-	if (scan->sums)
-		begin_sum(scan);
+	begin_piece(scan);
 	(void) source_scan(scan->source, &scan->run->order->options, before_fetch,
 					   receive_row, scan);
 	end_ranges(scan);
@@ -447,6 +488,8 @@ merge_table(Run *run, RunTable *table, Position *position)
 	scan.ranges = !target->adopted &&
 		(target->apply == APPLY_VERIFY || run->order->options.deletes == DELETES_AUTO);
 	scan.begins = true;
+	scan.maxpieces = 64;
+	scan.pieces = palloc(scan.maxpieces * sizeof(ImagePiece));
 	stored_options = &run->order->options;
 
 	if (can_resume(&scan, table, position))

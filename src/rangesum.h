@@ -21,7 +21,6 @@ typedef struct RangeSum
 {
 	uint64		end;
 	uint64		sum;			/* of the hashes of its rows */
-	uint64		rows;
 } RangeSum;
 
 typedef struct RangeSums
@@ -38,7 +37,7 @@ typedef struct RangeTracker
 {
 	RangeSums	found;
 	RangeSums	known;
-	int			at;				/* in known: none behind it has been met */
+	struct ends_hash *ends;		/* where in known they are; NULL: none is */
 	RangeSum	current;
 	uint64		seed;
 } RangeTracker;
@@ -51,8 +50,11 @@ typedef struct RangeTracker
 extern void rangesum_begin(RangeTracker *tracker, const void *known, Size len,
 						   double rows, const char *structure);
 
+/* How many rows a range has on average. */
+extern int64 rangesum_rows(const RangeTracker *tracker);
+
 /* Adds a row; true if its range ends with it. */
-extern bool rangesum_add(RangeTracker *tracker, const ImageValue *row, int ncolumns,
+extern bool rangesum_add(RangeTracker *tracker, const ImageValue *values, int ncolumns,
 						 const int *keys, int nkeys);
 
 /* The range ends, at the very end too; true if it is as it was. */

@@ -269,6 +269,48 @@ target_step(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
 	sqlite3_reset(stmt);
 }
 
+/* A value as SQLite holds it; text and blobs are copied. */
+static void
+read_value(sqlite3_stmt *stmt, int column, ImageValue *value)
+{
+	memset(value, 0, sizeof(*value));
+	switch (sqlite3_column_type(stmt, column))
+	{
+		case SQLITE_INTEGER:
+			value->kind = IMAGE_INTEGER;
+			value->u.i = sqlite3_column_int64(stmt, column);
+			break;
+		case SQLITE_FLOAT:
+			value->kind = IMAGE_REAL;
+			value->u.r = sqlite3_column_double(stmt, column);
+			break;
+		case SQLITE_NULL:
+			value->kind = IMAGE_NULL;
+			break;
+		default:
+			value->kind = sqlite3_column_type(stmt, column) == SQLITE_TEXT ? IMAGE_TEXT : IMAGE_BLOB;
+			value->u.data = sqlite3_column_blob(stmt, column);
+			value->len = sqlite3_column_bytes(stmt, column);
+			value->u.data = memcpy(palloc(value->len + 1), value->u.data, value->len);
+			break;
+	}
+}
+
+ImageValue *
+target_read_key(sqlite3 *db, const TargetTable *table, sqlite3_stmt *stmt,
+				sqlite3_int64 rowid, const char *what)
+{
+	ImageValue *key = palloc(table->nkeys * sizeof(ImageValue));
+
+	sqlite3_bind_int64(stmt, 1, rowid);
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		target_error(db, sqlite3_errcode(db), what);
+	for (int i = 0; i < table->nkeys; i++)
+		read_value(stmt, i, &key[i]);
+	sqlite3_reset(stmt);
+	return key;
+}
+
 /* The integer that a statement returns in its first row; missing: no row. */
 int64
 target_query_int(sqlite3 *db, const char *sql, const char *what, int64 missing)

@@ -74,6 +74,11 @@ extern void target_run(sqlite3 *db, const char *sql, const char *what);
 extern void target_bind_text(sqlite3_stmt *stmt, int n, const char *text);
 extern void target_step(sqlite3 *db, sqlite3_stmt *stmt, const char *what);
 
+/* What such a statement returns, of the row with a rowid. */
+extern ImageValue *target_read_key(sqlite3 *db, const TargetTable *table,
+								   sqlite3_stmt *stmt, sqlite3_int64 rowid,
+								   const char *what);
+
 extern int64 target_query_int(sqlite3 *db, const char *sql, const char *what,
 							  int64 missing);
 extern char *target_query_text(sqlite3 *db, const char *sql, const char *what);
@@ -338,6 +343,7 @@ extern void target_apply_dimensions(sqlite3 *db, bool merging);
  */
 extern char *target_image_rows(const TargetTable *table);
 extern char *target_image_row(const TargetTable *table);
+extern char *target_image_piece(const TargetTable *table);
 extern char *target_image_rowids(const TargetTable *table);
 
 /*
@@ -399,6 +405,9 @@ extern char *target_sql_upsert(const TargetTable *table, const char *from);
 
 /* Rows of the image that the table lacks, and those that it has otherwise. */
 extern char *target_sql_compare(const TargetTable *table);
+
+/* The key of one row of an image, whose rowid is the parameter ?1. */
+extern char *target_sql_image_key(const TargetTable *table, const char *row);
 
 /* The condition of a range, with its values as parameters. */
 extern char *target_sql_in_range(const TargetTable *table, const BatchEnd *end);

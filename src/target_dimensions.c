@@ -257,6 +257,12 @@ target_image_row(const TargetTable *table)
 }
 
 char *
+target_image_piece(const TargetTable *table)
+{
+	return image_rows(table, psprintf(" WHERE s.%s BETWEEN ?1 AND ?2", target_rowid(table)));
+}
+
+char *
 target_image_rowids(const TargetTable *table)
 {
 	return psprintf("SELECT %s FROM image.%s", target_rowid(table),

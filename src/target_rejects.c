@@ -283,40 +283,12 @@ target_rowid(const TargetTable *table)
 	return names[0];
 }
 
-/* A value as SQLite holds it; text and blobs are copied. */
-static void
-read_value(sqlite3_stmt *stmt, int column, ImageValue *value)
-{
-	memset(value, 0, sizeof(*value));
-	switch (sqlite3_column_type(stmt, column))
-	{
-		case SQLITE_INTEGER:
-			value->kind = IMAGE_INTEGER;
-			value->u.i = sqlite3_column_int64(stmt, column);
-			break;
-		case SQLITE_FLOAT:
-			value->kind = IMAGE_REAL;
-			value->u.r = sqlite3_column_double(stmt, column);
-			break;
-		case SQLITE_NULL:
-			value->kind = IMAGE_NULL;
-			break;
-		default:
-			value->kind = sqlite3_column_type(stmt, column) == SQLITE_TEXT ? IMAGE_TEXT : IMAGE_BLOB;
-			value->u.data = sqlite3_column_blob(stmt, column);
-			value->len = sqlite3_column_bytes(stmt, column);
-			value->u.data = memcpy(palloc(value->len + 1), value->u.data, value->len);
-			break;
-	}
-}
-
 Reject *
 target_reject_row(sqlite3 *db, const TargetTable *table, const char *row,
 				  sqlite3_int64 rowid, int rc, const char *message)
 {
 	static const char what[] = "reading a row that was refused";
 	Reject	   *reject = palloc0(sizeof(Reject));
-	StringInfoData sql;
 	sqlite3_stmt *stmt;
 
 	reject->sqlerrcode = target_sqlstate(rc);
@@ -324,18 +296,8 @@ target_reject_row(sqlite3 *db, const TargetTable *table, const char *row,
 	if (table->nkeys == 0)
 		return reject;
 
-	reject->key = palloc(table->nkeys * sizeof(ImageValue));
-	initStringInfo(&sql);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i ? ", " : "SELECT ",
-						 message_quote_name(table->columns[table->keys[i]].name));
-	appendStringInfo(&sql, " FROM %s", row);
-	stmt = target_prepare(db, sql.data, what);
-	sqlite3_bind_int64(stmt, 1, rowid);
-	if (sqlite3_step(stmt) != SQLITE_ROW)
-		target_error(db, sqlite3_errcode(db), what);
-	for (int i = 0; i < table->nkeys; i++)
-		read_value(stmt, i, &reject->key[i]);
+	stmt = target_prepare(db, target_sql_image_key(table, row), what);
+	reject->key = target_read_key(db, table, stmt, rowid, what);
 	sqlite3_finalize(stmt);
 	return reject;
 }

@@ -132,6 +132,20 @@ target_sql_compare(const TargetTable *table)
 	return sql.data;
 }
 
+/* Of one row of an image, whose rowid is the parameter ?1. */
+char *
+target_sql_image_key(const TargetTable *table, const char *row)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i ? ", " : "SELECT ",
+						 message_quote_name(table->columns[table->keys[i]].name));
+	appendStringInfo(&sql, " FROM %s", row);
+	return sql.data;
+}
+
 /* The condition of a range, with its values as parameters. */
 char *
 target_sql_in_range(const TargetTable *table, const BatchEnd *end)

@@ -30,6 +30,9 @@ typedef struct SyncedTable
 	int64		set_aside;		/* rows in RETRIED */
 	sqlite3_stmt *append;		/* of rows behind all others */
 	sqlite3_stmt *upsert;
+	sqlite3_stmt *upsert_piece;
+	sqlite3_stmt *piece_key;
+	sqlite3_stmt *count;		/* of a range with two ends */
 	sqlite3_stmt *compare;
 	sqlite3_stmt *state;
 } SyncedTable;
@@ -115,12 +118,10 @@ bind_bound(sqlite3_stmt *stmt, const KeyBound *bound, int nkeys, int *n)
 	}
 }
 
-/* A statement about a range, stepped once. */
-static sqlite3_stmt *
-step_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end,
-		   const char *sql, const char *what)
+static void
+step_in_range(sqlite3 *db, sqlite3_stmt *stmt, const TargetTable *table,
+			  const BatchEnd *end, const char *what)
 {
-	sqlite3_stmt *stmt = target_prepare(db, sql, what);
 	int			n = 0;
 	int			rc;
 
@@ -129,20 +130,38 @@ step_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end,
 	rc = sqlite3_step(stmt);
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 		target_error(db, rc, what);
-	return stmt;
+}
+
+static void
+run_in_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end,
+			 const char *sql, const char *what)
+{
+	sqlite3_stmt *stmt = target_prepare(db, sql, what);
+
+	step_in_range(db, stmt, table, end, what);
+	sqlite3_finalize(stmt);
 }
 
 static int64
 count_range(sqlite3 *db, const TargetTable *table, const BatchEnd *end)
 {
-	sqlite3_stmt *stmt = step_range(db, table, end,
-									psprintf("SELECT count(*) FROM main.%s WHERE %s",
-											 message_quote_name(table->name),
-											 target_sql_in_range(table, end)),
-									"counting the rows of a range");
-	int64		rows = sqlite3_column_int64(stmt, 0);
+	static const char what[] = "counting the rows of a range";
+	bool		keep = !end->after.open && !end->to.open;
+	sqlite3_stmt *stmt = keep ? synced.count : NULL;
+	int64		rows;
 
-	sqlite3_finalize(stmt);
+	if (stmt == NULL)
+		stmt = target_prepare(db, psprintf("SELECT count(*) FROM main.%s WHERE %s",
+										   message_quote_name(table->name),
+										   target_sql_in_range(table, end)), what);
+	if (keep)
+		synced.count = stmt;
+	step_in_range(db, stmt, table, end, what);
+	rows = sqlite3_column_int64(stmt, 0);
+	if (keep)
+		sqlite3_reset(stmt);
+	else
+		sqlite3_finalize(stmt);
 	return rows;
 }
 
@@ -178,6 +197,9 @@ forget_table(void)
 {
 	sqlite3_finalize(synced.append);
 	sqlite3_finalize(synced.upsert);
+	sqlite3_finalize(synced.upsert_piece);
+	sqlite3_finalize(synced.piece_key);
+	sqlite3_finalize(synced.count);
 	sqlite3_finalize(synced.compare);
 	sqlite3_finalize(synced.state);
 	memset(&synced, 0, sizeof(synced));
@@ -482,8 +504,33 @@ write_at_once(sqlite3 *db, sqlite3_stmt *stmt, const char *what)
 	return false;
 }
 
+/* The words of a whole image are looked at. */
+static bool
+is_in_pieces(const BatchEnd *end)
+{
+	return end->npieces > 0 && synced.table->nfts == 0;
+}
+
+static bool
+upsert_pieces(sqlite3 *db, const BatchEnd *end)
+{
+	static const char what[] = "upserting rows";
+	bool		complete = true;
+
+	if (synced.upsert_piece == NULL)
+		synced.upsert_piece = target_prepare(db, target_sql_upsert(synced.table, target_image_piece(synced.table)),
+											 what);
+	for (int i = 0; i < end->npieces && complete; i++)
+	{
+		sqlite3_bind_int64(synced.upsert_piece, 1, end->pieces[i].first);
+		sqlite3_bind_int64(synced.upsert_piece, 2, end->pieces[i].last);
+		complete = write_at_once(db, synced.upsert_piece, what);
+	}
+	return complete;
+}
+
 static void
-write_rows(sqlite3 *db, bool keyed)
+write_rows(sqlite3 *db, bool keyed, const BatchEnd *end)
 {
 	char	   *image = target_image_rows(synced.table);
 	bool		complete;
@@ -497,6 +544,8 @@ write_rows(sqlite3 *db, bool keyed)
 										   "inserting rows");
 		complete = write_at_once(db, synced.append, "inserting rows");
 	}
+	else if (is_in_pieces(end))
+		complete = upsert_pieces(db, end);
 	else
 	{
 		if (synced.upsert == NULL)
@@ -523,45 +572,84 @@ note_changed(sqlite3 *db)
 
 /* Rows are written, and the full-text index follows them. */
 static void
-write_rows_and_words(sqlite3 *db, bool keyed)
+write_rows_and_words(sqlite3 *db, bool keyed, const BatchEnd *end)
 {
 	bool		has_words = synced.table->nfts > 0;
 
 	if (has_words)
 		note_changed(db);
-	write_rows(db, keyed);
+	write_rows(db, keyed, end);
 	if (has_words)
 		target_index_changed(db, synced.table);
 }
 
-/* What the range holds and the image does not is gone at the source. */
+/* What the range holds and these rows of the image do not is gone at the source. */
 static void
-delete_missing(sqlite3 *db, const BatchEnd *end, int64 nrows)
+delete_missing(sqlite3 *db, const BatchEnd *end, const ImagePiece *piece)
 {
 	const TargetTable *table = synced.table;
 	char	   *keys = target_sql_keys(table);
 	char	   *others;
 
-	if (count_range(db, table, end) == nrows)
+	if (count_range(db, table, end) == piece->nrows)
 		return;
-	others = nrows == 0 ? "" :
-		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s)", keys, keys,
-				 message_quote_name(table->name));
+	others = piece->nrows == 0 ? "" :
+		psprintf(" AND (%s) NOT IN (SELECT %s FROM image.%s WHERE %s BETWEEN " INT64_FORMAT " AND " INT64_FORMAT ")",
+				 keys, keys, message_quote_name(table->name), target_rowid(table),
+				 piece->first, piece->last);
 	if (table->nfts > 0)
 	{
-		sqlite3_finalize(step_range(db, table, end,
-									psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
-											 keys, message_quote_name(table->name),
-											 target_sql_in_range(table, end), others),
-									"noting rows"));
+		run_in_range(db, table, end,
+					 psprintf(TARGET_NOTE_CHANGED " SELECT %s FROM main.%s WHERE %s%s",
+							  keys, message_quote_name(table->name),
+							  target_sql_in_range(table, end), others),
+					 "noting rows");
 		target_unindex_changed(db, table);
 		target_forget_changed(db);
 	}
-	sqlite3_finalize(step_range(db, table, end,
-								psprintf("DELETE FROM main.%s WHERE %s%s",
-										 message_quote_name(table->name),
-										 target_sql_in_range(table, end), others),
-								"deleting rows"));
+	run_in_range(db, table, end,
+				 psprintf("DELETE FROM main.%s WHERE %s%s",
+						  message_quote_name(table->name),
+						  target_sql_in_range(table, end), others),
+				 "deleting rows");
+}
+
+/* An end of a piece that is none of the batch's. */
+static KeyBound
+piece_bound(sqlite3 *db, int64 rowid)
+{
+	static const char what[] = "reading a batch";
+	KeyBound	bound = {false, NULL};
+
+	if (synced.piece_key == NULL)
+		synced.piece_key = target_prepare(db, target_sql_image_key(synced.table, target_image_row(synced.table)),
+										  what);
+	bound.values = target_read_key(db, synced.table, synced.piece_key, rowid, what);
+	return bound;
+}
+
+/* A piece begins behind the row before it, and ends with its last row. */
+static void
+delete_missing_in_pieces(sqlite3 *db, const BatchEnd *end, int64 nrows)
+{
+	if (!is_in_pieces(end))
+	{
+		ImagePiece	all = {PG_INT64_MIN, PG_INT64_MAX, nrows};
+
+		delete_missing(db, end, &all);
+		return;
+	}
+	for (int i = 0; i < end->npieces; i++)
+	{
+		const ImagePiece *piece = &end->pieces[i];
+		BatchEnd	part = *end;
+
+		if (piece->first != PG_INT64_MIN)
+			part.after = piece_bound(db, piece->first - 1);
+		if (piece->last != PG_INT64_MAX)
+			part.to = piece_bound(db, piece->last);
+		delete_missing(db, &part, piece);
+	}
 }
 
 static void
@@ -616,9 +704,9 @@ target_sync_batch(sqlite3 *db, void *image, sqlite3_int64 size, int64 nrows,
 	{
 		record_runners_rejects(db);
 		if (image)
-			write_rows_and_words(db, keyed);
+			write_rows_and_words(db, keyed, end);
 		if (end->range)
-			delete_missing(db, end, nrows);
+			delete_missing_in_pieces(db, end, nrows);
 		if (end->range && end->ends)
 			target_end_merging(db);
 		some = end_batch(db, end->position);

@@ -81,6 +81,34 @@ subtest 'who else writes' => sub {
 	cmp_ok(batches(), '>', 0, 'every time');
 };
 
+# Rows that differ here and there, in batches that the ranges do not end with.
+subtest 'pieces of batches' => sub {
+	my %others = (
+		a => [ q(UPDATE a SET v = 'p%1$s' WHERE id %% 97 = %1$s), q(DELETE FROM a WHERE id %% 501 = %1$s), q(INSERT INTO a SELECT i * 1000 + 7 + %1$s, 'n' FROM generate_series(-3, 50) i ON CONFLICT DO NOTHING) ],
+		b => [ q(UPDATE b SET v = 'p%1$s' WHERE left(name, 2) = '0%1$s'), q(DELETE FROM b WHERE left(name, 2) = 'a%1$s' AND n = 1), q(INSERT INTO b SELECT md5('n%1$s' || i), i FROM generate_series(1, 70) i ON CONFLICT DO NOTHING) ]);
+
+	sqlite($t->path('a.db'), 'PRAGMA journal_mode = DELETE');
+	foreach my $table (qw(a b))
+	{
+		my @changes = @{ $others{$table} };
+		my $round = 0;
+
+		foreach my $batch_rows (1000, 77, 0)
+		{
+			my $options = $batch_rows ? qq(, options => '{"batch_rows": $batch_rows}') : '';
+
+			foreach my $change (@changes, join ';', @changes)
+			{
+				$round++;
+				$t->sql(join ';', map { sprintf $_, $round % 10 } split /;/, $change);
+				like($t->sync($table, "$table.db", "$merge$options"), qr/^\d+ (?!0 0 0)/, "$table, $batch_rows, round $round: something is written");
+				$t->same_rows("$table.db", $table, 'the file is equal');
+			}
+			is($t->sync($table, "$table.db", "$merge$options") =~ s/^\d+ //r, '0 0 0', "$table, $batch_rows: nothing new");
+		}
+	}
+};
+
 subtest 'a table that grows' => sub {
 	sqlite($t->path('a.db'), 'PRAGMA journal_mode = DELETE');
 	$t->sql('DELETE FROM a');
