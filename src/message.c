@@ -426,6 +426,7 @@ message_put_batch_end(StringInfo message, const BatchEnd *end, int nkeys)
 void
 message_get_batch_end(StringInfo message, BatchEnd *end, int nkeys)
 {
+	memset(end, 0, sizeof(*end));
 	end->range = message_get_int(message) != 0;
 	if (end->range)
 	{
