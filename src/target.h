@@ -339,7 +339,8 @@ extern void target_apply_dimensions(sqlite3 *db, bool merging);
 
 /*
  * An image's rows, as something to select from: references are keys.  One of
- * them, whose rowid is the parameter ?1; and all the rowids.
+ * them, whose rowid is the parameter ?1; those from ?1 to ?2; and all the
+ * rowids.
  */
 extern char *target_image_rows(const TargetTable *table);
 extern char *target_image_row(const TargetTable *table);
