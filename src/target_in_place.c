@@ -94,7 +94,7 @@ no_other_fills(sqlite3 *db)
 	if (fd < 0)
 		return false;
 	alone = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-	(void) flock(fd, LOCK_SH);
+	(void) flock(fd, LOCK_SH | LOCK_NB);
 	return alone;
 }
 
