@@ -23,20 +23,26 @@
 	"SELECT name FROM main.sqlite_schema WHERE type = 'table' " \
 	"AND name LIKE '\\_lfsync\\_new\\_%' ESCAPE '\\'"
 
+/*
+ * The pages of a batch of the usual size, and some: before it may write one that
+ * has no room, SQLite syncs the journal.
+ */
+#define BATCH_CACHE_KB	10000
+
 /* Of this run, so that it never mistakes another server's tables for its own. */
 static uint32 hidden_number;
 
 /*
- * A journal that is truncated after each transaction, rather than removed,
- * saves the directory's share of every fsync, and is durable without it.  At
- * the end it goes.
+ * A journal that stays after each transaction, with a header of zeros, rather
+ * than being removed, saves the directory's share of every fsync, and that of a
+ * file that grows.  At the end it goes.
  */
-static bool truncating = false;
+static bool keeps_journal = false;
 
 static void
 remove_journal(sqlite3 *db)
 {
-	if (truncating)
+	if (keeps_journal)
 		sqlite3_exec(db, "PRAGMA main.journal_mode = DELETE", NULL, NULL, NULL);
 }
 
@@ -152,7 +158,7 @@ target_commit(sqlite3 *db)
 static void
 attach_images(sqlite3 *db)
 {
-	target_run(db, psprintf("PRAGMA cache_size = -%d; ATTACH ':memory:' AS image", CACHE_KB),
+	target_run(db, psprintf("PRAGMA cache_size = -%d; ATTACH ':memory:' AS image", BATCH_CACHE_KB),
 			   "preparing the file");
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 }
@@ -178,10 +184,10 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 			   "preparing the file");
 	/* in WAL mode there is none, and the mode is its owner's to choose */
 	mode = target_query_text(db, "PRAGMA main.journal_mode", "preparing the file");
-	truncating = mode != NULL && strcmp(mode, "delete") == 0;
+	keeps_journal = mode != NULL && strcmp(mode, "delete") == 0;
 	target_on_abandon(remove_journal);
-	if (truncating)
-		target_run(db, "PRAGMA main.journal_mode = TRUNCATE", "preparing the file");
+	if (keeps_journal)
+		target_run(db, "PRAGMA main.journal_mode = PERSIST", "preparing the file");
 
 	target_run(db, "BEGIN IMMEDIATE", "locking the file");
 	if (!target_own_table_exists(db, "_lfsync_state", target_state_sql))

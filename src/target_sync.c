@@ -59,18 +59,24 @@ typedef struct WrittenRows
 static WrittenRows *written;
 static int	nwritten = 0;
 
+/* The name that SQLite gave last, which is the same pointer for row after row. */
+static const char *last_name = NULL;
+static WrittenRows *last_written;
+
 /* Called by SQLite for each row that it writes. */
 static void
 count_row(void *arg, int operation, const char *database, const char *table,
 		  sqlite3_int64 rowid)
 {
-	WrittenRows *rows = written;
+	WrittenRows *rows = table == last_name ? last_written : written;
 
-	while (sqlite3_stricmp(table, rows->table_name) != 0)
+	while (table != last_name && sqlite3_stricmp(table, rows->table_name) != 0)
 	{
 		if (++rows == written + nwritten)
 			return;
 	}
+	last_name = table;
+	last_written = rows;
 	if (operation == SQLITE_INSERT)
 		rows->inserted++;
 	else if (operation == SQLITE_UPDATE)
@@ -282,6 +288,7 @@ begin_batch(sqlite3 *db)
 	for (int i = 0; i < nwritten; i++)
 		written[i].inserted = written[i].updated = written[i].deleted = 0;
 	synced.recorded = false;
+	last_name = NULL;			/* a schema that is read again has others */
 	target_begin_write(db);
 	target_check_generation(db, synced.table);
 }

@@ -10,8 +10,8 @@
  * it to SQLite's own VFS before anybody could tell the difference: before it is
  * read, synced, truncated, mapped or unlocked, and before its size is asked.
  *
- * The system is told to begin with what has been handed to it, so that a sync has
- * less to wait for.
+ * The system is told to begin with what has been handed to it, when that is
+ * much, so that a sync has less to wait for.
  *
  * SQLite orders the writes of two files by syncing the first, and so does this.
  * What fails late is the failure of the call that it was due before; where SQLite
@@ -31,6 +31,9 @@
 /* SQLite's own VFS passes on 17 bits of a length, and cuts longer ones. */
 #define GATHERED_SIZE	(124 * 1024)
 
+/* Begun with as a whole: each time takes the kernel a while. */
+#define WRITEBACK_SIZE	(1024 * 1024)
+
 typedef struct GatheringFile
 {
 	sqlite3_file base;			/* must be first */
@@ -40,6 +43,8 @@ typedef struct GatheringFile
 	int			len;
 	int			error;			/* that nobody has heard of yet, or SQLITE_OK */
 	char	   *data;
+	sqlite3_int64 handed_on;	/* where what has not been begun with begins */
+	int			handed_len;
 } GatheringFile;
 
 static sqlite3_vfs gathering_vfs;
@@ -48,17 +53,34 @@ static sqlite3_vfs *real_vfs = NULL;
 /* One database and its journal are open at a time. */
 static char gathered[2][GATHERED_SIZE];
 
+/* Not more than a hint: what is left over is the sync's, which tells what fails. */
+static void
+begin_writeback(GatheringFile *file)
+{
+#ifdef HAVE_SYNC_FILE_RANGE
+	if (file->fd < 0)
+		return;
+	if (file->offset != file->handed_on + file->handed_len)
+	{
+		file->handed_on = file->offset;
+		file->handed_len = 0;
+	}
+	file->handed_len += file->len;
+	if (file->handed_len < WRITEBACK_SIZE)
+		return;
+	(void) sync_file_range(file->fd, file->handed_on, file->handed_len, SYNC_FILE_RANGE_WRITE);
+	file->handed_on += file->handed_len;
+	file->handed_len = 0;
+#endif
+}
+
 static void
 hand_on(GatheringFile *file)
 {
 	if (file->len > 0 && file->error == SQLITE_OK)
 	{
 		file->error = file->real->pMethods->xWrite(file->real, file->data, file->len, file->offset);
-#ifdef HAVE_SYNC_FILE_RANGE
-		/* not more than a hint: what fails is told by the sync */
-		if (file->fd >= 0)
-			(void) sync_file_range(file->fd, file->offset, file->len, SYNC_FILE_RANGE_WRITE);
-#endif
+		begin_writeback(file);
 	}
 	file->len = 0;
 }
