@@ -36,7 +36,7 @@
 /* How often a waiting caller looks at its client and at who waits for whom. */
 #define CALLER_CHECK_MS		500
 
-/* How often one that waits for the start alone looks for the run's id. */
+/* How often one that waits for a worker or the start alone looks for it. */
 #define CALLER_START_MS		5
 
 /* How long a caller that gives up waits for its run to end. */
@@ -128,7 +128,11 @@ run_id(Caller *caller)
 	return id;
 }
 
-/* Until the run has ended, or only until it has an id. */
+/*
+ * Until the run has ended, or only until it has an id.  Its process is not waited
+ * for: what it has mapped of the shared buffers takes the system a while to take
+ * down.
+ */
 static void
 wait_for_runner(Caller *caller, bool start_only)
 {
@@ -139,7 +143,8 @@ wait_for_runner(Caller *caller, bool start_only)
 		pid_t		pid;
 		BgwHandleStatus status = GetBackgroundWorkerPid(caller->runner, &pid);
 
-		if (status == BGWH_STOPPED || status == BGWH_POSTMASTER_DIED)
+		if (status == BGWH_STOPPED || status == BGWH_POSTMASTER_DIED ||
+			!slot_is_held(caller->slot, SLOT_RUNNER))
 			return;
 		if (start_only && run_id(caller) != 0)
 			return;
@@ -174,12 +179,21 @@ register_worker(Caller *caller, WorkerStart start)
 static void
 start_and_wait(Caller *caller, WorkerStart start, bool start_only)
 {
-	if (!register_worker(caller, start))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no free background worker for a run"),
-				 errdetail("A run takes two of max_worker_processes, shared with parallel queries and other extensions."),
-				 errhint("Try again later, or raise max_worker_processes and restart the server.")));
+	TimestampTz since = GetCurrentTimestamp();
+
+	while (!register_worker(caller, start))
+	{
+		if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), SLOT_WORKER_GONE_MS))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no free background worker for a run"),
+					 errdetail("A run takes two of max_worker_processes, shared with parallel queries and other extensions."),
+					 errhint("Try again later, or raise max_worker_processes and restart the server.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 CALLER_START_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 	wait_for_runner(caller, start_only);
 }
 

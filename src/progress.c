@@ -191,6 +191,7 @@ slot_claim(Oid dboid, Oid owner, int64 job_id, SlotHandle *handle)
 		slot->dboid = dboid;
 		slot->owner = owner;
 		slot->job_id = job_id;
+		slot->waiter = MyLatch;
 		slot->attempt = 1;
 		slot->started_at = GetCurrentTimestamp();
 		strlcpy(slot->phase, SLOT_STARTING, sizeof(slot->phase));
@@ -266,6 +267,17 @@ slot_add_holder(RunSlot *slot, int holder)
 	LWLockRelease(run_slots->lock);
 }
 
+bool
+slot_is_held(const RunSlot *slot, int holder)
+{
+	bool		held;
+
+	LWLockAcquire(run_slots->lock, LW_SHARED);
+	held = (slot->holders & holder) != 0;
+	LWLockRelease(run_slots->lock);
+	return held;
+}
+
 void
 slot_release(RunSlot *slot, int holder)
 {
@@ -277,7 +289,13 @@ slot_release(RunSlot *slot, int holder)
 		slot->claimed[0] = '\0';
 	}
 	else if (holder == SLOT_RUNNER)
+	{
 		slot->runner_pid = 0;
+		if (slot->waiter)
+			SetLatch(slot->waiter);
+	}
+	else
+		slot->waiter = NULL;
 	LWLockRelease(run_slots->lock);
 	/* whoever waits for a slot, a file or the end of a run looks again */
 	clock_wake(InvalidOid);

@@ -13,9 +13,13 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
+#include "storage/latch.h"
 #include "storage/lwlock.h"
 
 #include "compat.h"
+
+/* How long a worker that has let go of its slot may still take one of the server's. */
+#define SLOT_WORKER_GONE_MS	1000
 
 #define SLOT_TEXT		256
 #define SLOT_MESSAGE	1024
@@ -85,6 +89,7 @@ typedef struct RunSlot
 	Oid			owner;
 	int64		job_id;			/* 0: not the run of a job */
 	dsm_handle	order;			/* the caller's segment: order and result */
+	Latch	   *waiter;			/* the caller's, who is woken when the runner has ended */
 	TimestampTz started_at;
 	int			attempt;
 	char		job[SLOT_TEXT];
@@ -173,6 +178,7 @@ extern bool slot_read(const SlotHandle *handle, RunSlot *copy);
  */
 extern RunSlot *slot_attach(const SlotHandle *handle, int holder);
 extern void slot_add_holder(RunSlot *slot, int holder);
+extern bool slot_is_held(const RunSlot *slot, int holder);
 extern void slot_release(RunSlot *slot, int holder);
 
 /* Clears the bit of a worker that has not attached yet, and so never will. */

@@ -199,6 +199,8 @@ runner_exit(int code, Datum arg)
 		TerminateBackgroundWorker(run->channel->writer);
 		slot_abandon(run->slot, SLOT_WRITER);
 	}
+	/* it may be another run's from here on */
+	current_run = NULL;
 	slot_release(run->slot, SLOT_RUNNER);
 }
 
@@ -292,10 +294,10 @@ open_target(Run *run)
 		request.tables = lappend(request.tables,
 								 pg_server_to_any(lfirst(lc), strlen(lfirst(lc)), PG_UTF8));
 
-	/* somebody who waits had rather know at once */
+	/* somebody who waits had rather know soon */
 	run->channel = channel_create(run->slot, &run->handle, PAGE_BUFFERS,
 								  (Size) lfsync_batch_bytes * 1024 / PAGE_BUFFER_PART,
-								  run->order->scheduled ? lfsync_busy_timeout : 0);
+								  run->order->scheduled ? Max(lfsync_busy_timeout, SLOT_WORKER_GONE_MS) : SLOT_WORKER_GONE_MS);
 	channel_begin(run->channel, MESSAGE_OPEN);
 	message_put_open(&run->channel->message, &request);
 	channel_send(run->channel);
