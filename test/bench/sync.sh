@@ -16,19 +16,20 @@ append_rows() { # ROWS
 	query 'CHECKPOINT'
 }
 
+# Each of these prints its seconds.
 sync_run() { # FILE ARGUMENTS
-	query "SELECT * FROM lfsync_export('$synced', '$1', $2, options => '{\"indexes\": false}')"
+	clock_statement "SELECT * FROM lfsync_export('$synced', '$1', $2, options => '{\"indexes\": false}')"
 }
 
 by_cursor() { sync_run "$1" "mode => 'incremental', cursor_columns => '{id}'"; }
 by_version() { sync_run "$1" "mode => 'incremental'"; }
 by_merge() { sync_run "$1" "mode => 'merge'"; }
-count_alone() { query 'SET max_parallel_workers_per_gather = 0; SELECT count(*) FROM bench_sync'; }
+count_alone() { clock_statement 'SET max_parallel_workers_per_gather = 0; SELECT count(*) FROM bench_sync'; }
 
 # The median of the seconds of a command.
 seconds_of() {
 	for ((run = 0; run < runs; run++)); do
-		clock "$@"
+		"$@"
 		echo
 	done | median
 }
@@ -63,18 +64,18 @@ append_rounds() { # FEW MANY NEW
 		synced=bench_small
 		append_rows "$3"
 		settle "$2"
-		small=$(clock append_run)
+		small=$(append_run)
 		append_run >/dev/null
 		synced=bench_sync
 		last=$(query "SELECT max(id) FROM $synced")
 		append_rows "$3"
 		settle "$2"
-		large=$(clock append_run)
+		large=$(append_run)
 		copy_synced "id > $last" >"$scratch/new"
 		settle "$2"
 		peer=$("$scratch/bind_step" append peer.db <"$scratch/new")
 		# rows that somebody might have committed among them are looked for once
-		echo "$small $large $peer $(clock append_run)"
+		echo "$small $large $peer $(append_run)"
 	done
 	rm -f small.db* peer.db* "$scratch/new"
 	query 'DROP TABLE bench_small'
@@ -114,7 +115,7 @@ sync_lines() {
 	limit_line 'cursor: nothing new' "$nothing" '0.06' "$nothing < 0.06"
 	append_rows 1000
 	settle 1000
-	thousand=$(clock by_cursor sync.db)
+	thousand=$(by_cursor sync.db)
 	limit_line 'cursor: 1,000 new rows' "$thousand" '0.08' "$thousand < 0.08"
 
 	rm -f sync.db*
@@ -130,14 +131,14 @@ sync_lines() {
 	# the first merge after a load compares all, and leaves checksums for the others
 	change_rows 0
 	settle "$rows"
-	first=$(clock by_merge sync.db)
+	first=$(by_merge sync.db)
 	rounds=$(for ((run = 0; run < runs; run++)); do
 		change_rows $((run + 1))
 		rm -f full.db*
 		settle "$rows"
-		full=$(clock sync_run full.db "mode => 'full'")
+		full=$(sync_run full.db "mode => 'full'")
 		settle "$rows"
-		echo "$full $(clock by_merge sync.db)"
+		echo "$full $(by_merge sync.db)"
 	done)
 	full=$(median_of "$rounds" '$1')
 	merge=$(median_of "$rounds" '$2')
