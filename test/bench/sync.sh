@@ -99,7 +99,7 @@ median_of() { # LINES EXPRESSION
 sync_lines() {
 	local few=$((rows / 10)) many=$rows new=$((rows / 5)) rounds nothing thousand ratio count full first merge
 
-	printf '\n| a run that goes on | seconds | limit | met |\n|---|--:|---|---|\n'
+	printf '\n| a run that goes on | seconds of the statement | limit | met |\n|---|--:|---|---|\n'
 	rounds=$(append_rounds "$few" "$many" "$new")
 	limit_line "cursor: $new new rows, the table had $few" "$(median_of "$rounds" '$1')" '' 1
 	ratio=$(median_of "$rounds" '$2 / $1')
