@@ -489,6 +489,19 @@ look(Run *run, const SyncMode *mode)
 }
 
 /*
+ * A shutdown tells us more than once: the postmaster does, our caller and our
+ * writer.  What is written because of the first is not broken off by the others,
+ * only by its time.
+ */
+static void
+begin_last_write(void)
+{
+	writing_last = true;
+	QueryCancelPending = false;
+	enable_timeout_after(RegisterTimeout(USER_TIMEOUT, last_write_handler), LAST_WRITE_MS);
+}
+
+/*
  * A shutdown has come while rows wait in memory: those of complete looks are
  * written, as if the run had ended there.
  */
@@ -498,9 +511,7 @@ write_last(Run *run)
 	RunTable   *table = (RunTable *) linitial(run->tables);
 	const Position *position;
 
-	writing_last = true;
-	QueryCancelPending = false;
-	enable_timeout_after(RegisterTimeout(USER_TIMEOUT, last_write_handler), LAST_WRITE_MS);
+	begin_last_write();
 	staging_write(run, "shutdown");
 	sync_end_table(run, table, false);
 	position = position_from_utf8(staging_position(run));
@@ -716,6 +727,8 @@ run_failed(Run *run, ErrorData *edata)
 		status = got_sigterm ? RUN_STOPPED : RUN_CANCELLED;
 	if (!run->published)
 		set_outcome(run, status);
+	if (got_sigterm)
+		begin_last_write();
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 
