@@ -172,7 +172,8 @@ register_worker(Caller *caller, WorkerStart start)
 	slot_add_holder(caller->slot, SLOT_RUNNER);
 	if (start(&caller->handle, &caller->runner))
 		return true;
-	slot_release(caller->slot, SLOT_RUNNER);
+	/* not slot_release(), which would wake us, who may try again */
+	slot_abandon(caller->slot, SLOT_RUNNER);
 	return false;
 }
 
