@@ -176,9 +176,15 @@ newfile_create(const TargetPath *target, uint32 page_size)
 			refuse(errnum, psprintf("could not create a file in the directory of \"%s\"",
 									target->path));
 		}
-		/* another run's clean-up may have been faster than our lock */
-		if (flock(file->fd, LOCK_EX) != 0 || fstat(file->fd, &st) != 0 ||
-			st.st_nlink == 0)
+
+		/*
+		 * Another run's clean-up may have been faster than our lock.  On a
+		 * file system without such locks it gets none either, and then
+		 * removes nothing.
+		 */
+		while (flock(file->fd, LOCK_EX) != 0 && errno == EINTR)
+			;
+		if (fstat(file->fd, &st) == 0 && st.st_nlink == 0)
 		{
 			close(file->fd);
 			file->fd = -1;

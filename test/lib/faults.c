@@ -2,11 +2,11 @@
  * faults.c
  *	  A file system that fails where a test wants it to.
  *
- * Preloaded into a server (LD_PRELOAD), this counts the calls that change a
- * file below one directory, and lets some of them fail, or kills the process
- * at one of them.  A file that LFSYNC_FAULTS names is mapped and says which;
- * the test writes to it while the server runs.  Each process counts its own
- * calls.  No fsync is passed on: these tests are not about a loss of power.
+ * Preloaded into a server (LD_PRELOAD), this counts the calls that change or
+ * lock a file below one directory, and lets some of them fail, or kills the
+ * process at one of them.  A file that LFSYNC_FAULTS names is mapped and says
+ * which; the test writes to it while the server runs.  Each process counts its
+ * own calls.  No fsync is passed on: these tests are not about a loss of power.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -35,7 +36,7 @@ enum action
 
 enum kind
 {
-	WRITE = 1, SYNC = 2, TRUNCATE = 4, CREATE = 8, RENAME = 16, UNLINK = 32
+	WRITE = 1, SYNC = 2, TRUNCATE = 4, CREATE = 8, RENAME = 16, UNLINK = 32, LOCK = 64
 };
 
 struct control
@@ -106,7 +107,10 @@ fails(int kind, const char *path, int64_t growth)
 	if ((control->action == FAIL && calls >= control->first && calls <= control->last) ||
 		(control->action == LIMIT && growth > 0 && used() + growth > control->limit))
 	{
-		errno = kind == WRITE || kind == CREATE || control->action == LIMIT ? ENOSPC : EIO;
+		if (kind == LOCK)
+			errno = ENOLCK;
+		else
+			errno = kind == WRITE || kind == CREATE || control->action == LIMIT ? ENOSPC : EIO;
 		return 1;
 	}
 	return 0;
@@ -179,6 +183,13 @@ int name(int fd) \
 }
 WRAP_SYNC(fsync)
 WRAP_SYNC(fdatasync)
+
+int
+flock(int fd, int operation)
+{
+	REAL(flock);
+	return fd_fails(LOCK, fd, 0) ? -1 : real(fd, operation);
+}
 
 #define WRAP_TRUNCATE(name, offset_type) \
 int name(int fd, offset_type size) \

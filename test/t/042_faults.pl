@@ -133,4 +133,18 @@ note join ', ', map { "$_: $sqlstates{$_}" } sort keys %sqlstates;
 cmp_ok($sqlstates{53100} // 0, '>', 10, 'disk full was met');
 cmp_ok($sqlstates{58030} // 0, '>', 10, 'broken disk was met');
 
+# Some network file systems know no flock(2).
+foreach my $name (sort keys %setups)
+{
+	unlink glob $t->path('') . '*';
+	$faults->set('', LfsyncFaults::COUNT);
+	my $reader = $setups{$name}->();
+	$faults->set($t->dir, LfsyncFaults::FAIL, kinds => LOCK, first => 1, last => 1_000_000);
+	is((run('a.db'))[1], '', "without flock: $name");
+	cmp_ok($faults->count, '>', 0, 'it was asked for');
+	$faults->set('', LfsyncFaults::COUNT);
+	is(state('a.db', $name =~ /in place/), $generation, 'the file is of this run');
+	is(leftovers(), '', 'and nothing is left') if !$reader && $name !~ /WAL/;
+}
+
 done_testing();

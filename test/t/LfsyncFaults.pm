@@ -11,11 +11,11 @@ use Exporter qw(import);
 use FindBin;
 use IPC::Run;
 
-our @EXPORT = qw(WRITE SYNC TRUNCATE CREATE RENAME UNLINK);
+our @EXPORT = qw(WRITE SYNC TRUNCATE CREATE RENAME UNLINK LOCK);
 
 use constant {
 	COUNT => 0, FAIL => 1, KILL => 2, LIMIT => 3,
-	WRITE => 1, SYNC => 2, TRUNCATE => 4, CREATE => 8, RENAME => 16, UNLINK => 32 };
+	WRITE => 1, SYNC => 2, TRUNCATE => 4, CREATE => 8, RENAME => 16, UNLINK => 32, LOCK => 64 };
 
 my $format = 'lllllx4qZ512';
 
@@ -44,6 +44,7 @@ sub env
 	return { LD_PRELOAD => $self->{library}, LFSYNC_FAULTS => $self->{control} };
 }
 
+# kinds: of calls, without it all that change a file.
 sub set
 {
 	my ($self, $directory, $action, %arg) = @_;
