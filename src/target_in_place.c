@@ -32,6 +32,9 @@
 /* Of this run, so that it never mistakes another server's tables for its own. */
 static uint32 hidden_number;
 
+/* A query for the tables that this run fills. */
+static char own_tables[128];
+
 /*
  * A journal that stays after each transaction, with a header of zeros, rather
  * than being removed, saves the directory's share of every fsync, and that of a
@@ -46,16 +49,10 @@ remove_journal(sqlite3 *db)
 		sqlite3_exec(db, "PRAGMA main.journal_mode = DELETE", NULL, NULL, NULL);
 }
 
-/* This run's.  What cannot be dropped now, the next run will drop. */
+/* What cannot be dropped now, the next run will drop. */
 static void
 drop_hidden_tables(sqlite3 *db)
 {
-	char		own_tables[128];
-
-	snprintf(own_tables, sizeof(own_tables),
-			 "SELECT name FROM main.sqlite_schema WHERE type = 'table' "
-			 "AND name GLOB '" HIDDEN_PREFIX "%0*x_*'",
-			 HIDDEN_DIGITS, hidden_number);
 	for (;;)
 	{
 		sqlite3_stmt *stmt;
@@ -102,6 +99,18 @@ no_other_fills(sqlite3 *db)
 	alone = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 	(void) flock(fd, LOCK_SH | LOCK_NB);
 	return alone;
+}
+
+/* Has nobody taken this run's tables for leftovers? */
+static void
+check_own_tables(sqlite3 *db)
+{
+	if (target_query_text(db, own_tables, "reading its schema") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the file is being written by somebody else"),
+				 errdetail("The tables that this run was filling have been dropped."),
+				 errhint("Another server may write into the same file, on a file system without flock(): give it a file of its own.")));
 }
 
 /* What interrupted runs have left. */
@@ -178,6 +187,10 @@ target_begin_in_place(sqlite3 *db, const SyncOptions *options)
 
 	pg_prng_seed(&prng, GetCurrentTimestamp() ^ ((uint64) MyProcPid << 32));
 	hidden_number = pg_prng_uint32(&prng);
+	snprintf(own_tables, sizeof(own_tables),
+			 "SELECT name FROM main.sqlite_schema WHERE type = 'table' "
+			 "AND name GLOB '" HIDDEN_PREFIX "%0*x_*'",
+			 HIDDEN_DIGITS, hidden_number);
 
 	attach_images(db);
 	target_run(db, psprintf("PRAGMA synchronous = %s", synchronous[options->synchronous]),
@@ -282,6 +295,8 @@ target_apply_image(sqlite3 *db, const TargetTable *table, const SyncOptions *opt
 	/* deserialize outside of transactions, one image in each */
 	target_attach_image(db, image, size);
 	target_begin_write(db);
+	if (!is_new)
+		check_own_tables(db);
 	target_apply_dimensions(db, false);
 	if (!table->rowless)
 		insert_rows(db, table, options, nrows);
@@ -351,6 +366,7 @@ target_swap(sqlite3 *db, const SyncOptions *options,
 		work = work || table->apply == APPLY_FILL || table->position != NULL;
 		if (table->apply != APPLY_FILL)
 			continue;
+		check_own_tables(db);
 		target_take_refused(table);
 		if (options->check != CHECK_NONE)
 		{
