@@ -664,6 +664,8 @@ explain_cancel(ErrorData *edata)
 static void
 write_end(Run *run, RunStatus status, const RunError *error)
 {
+	volatile bool stopped = false;
+
 	PG_TRY();
 	{
 		if (run->published)
@@ -680,12 +682,20 @@ write_end(Run *run, RunStatus status, const RunError *error)
 	}
 	PG_CATCH();
 	{
-		/* the next run will mark it crashed */
-		EmitErrorReport();
+		/* what is told to stop only now may still say what became of it */
+		stopped = geterrcode() == ERRCODE_QUERY_CANCELED && !writing_last;
+		/* or else the next run will mark it crashed */
+		if (!stopped)
+			EmitErrorReport();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 	}
 	PG_END_TRY();
+	if (stopped)
+	{
+		begin_last_write();
+		write_end(run, status, error);
+	}
 }
 
 /* What the run did is told; that this fails changes nothing of it. */

@@ -150,6 +150,31 @@ stopped_late('pg_cancel_backend of the caller',
 	sub { $t->sql("SELECT pg_cancel_backend($_[0]{backend})"); $_[0]->wait },
 	qr/57014: canceling statement due to user request/);
 
+# So with a run that has failed: it stays one.
+$t->sql('CREATE VIEW failing AS SELECT id, v, CASE WHEN id = 500 THEN gate() / 0 END AS held FROM t');
+foreach my $stop (qw(lfsync_cancel pg_terminate_backend))
+{
+	subtest "stopped after it has failed: $stop" => sub {
+		my $gate = $t->close_gate;
+		my $locker = $t->session;
+		my $caller = $t->session;
+
+		$caller->send(q(SELECT lfsync_export('failing', 'late.db');));
+		$t->wait_at_gate;
+		my $run = $t->progress;
+		$locker->query('BEGIN; LOCK TABLE lfsync_runs IN SHARE MODE;');
+		$gate->open_gate;
+		$t->wait_sql(q(SELECT count(*) > 0 FROM pg_locks WHERE relation = 'lfsync_runs'::regclass AND NOT granted));
+		signal_runner("SELECT $stop(" . $run->{ $stop eq 'lfsync_cancel' ? 'run_id' : 'pid' } . ')');
+		$locker->query('COMMIT;');
+		$caller->wait;
+		like($caller->error, qr/22012: division by zero/, 'the caller');
+		is($t->sql("SELECT status, sqlstate, finished_at IS NOT NULL FROM lfsync_runs WHERE run_id = $run->{run_id}"),
+			'failed|22012|t', 'history');
+		$t->clean('afterwards');
+	};
+}
+
 # The writer has published before it could hear of the cancel, and the runner
 # gets both news at once.
 subtest 'stopped while it publishes' => sub {
