@@ -93,14 +93,19 @@ extern void run_use_images(Run *run);
 /* What the file says of a table; NULL if it has none. */
 extern const TargetState *run_find_state(const Run *run, const char *table_name);
 
-/* Undoes a mode's prepare(). */
-extern void run_forget_tables(Run *run);
-
 /* The mode of this name; NULL if there is none. */
 extern const SyncMode *find_mode(const char *name);
 
 /* An error (22023) that lists the modes that export, if this is none of them. */
 extern void check_export_mode(const char *name);
+
+/* look.c */
+
+/* Reads what there is at one snapshot, and sends it to the writer. */
+extern void run_look(Run *run, const SyncMode *mode);
+
+/* Undoes a mode's prepare(). */
+extern void run_forget_tables(Run *run);
 
 /* report.c */
 
