@@ -136,7 +136,7 @@ SELECT lfsync_export_query('SELECT 1 AS x, 2 AS "X"', 'errors.db', 't');
 SELECT lfsync_export_query('SELECT 1, 2', 'errors.db', 't');
 SELECT lfsync_export_query('SELECT ''x''::cstring AS x', 'errors.db', 't');
 \echo :SQLSTATE
-SELECT lfsync_export_query('SELECT pg_sleep(0) AS x', 'errors.db', 't');
+SELECT lfsync_export_query('SELECT pg_advisory_unlock_all() AS x', 'errors.db', 't');
 \echo :SQLSTATE
 SELECT rows_read FROM lfsync_export_query('SELECT ROW(1, ''x'') AS x', 'errors.db', 't');
 \! sqlite3 "$LFSYNC_EXPORT_DIR/errors.db" "SELECT x FROM t"

@@ -6,8 +6,8 @@
  * The runner connects as the run's owner, so that PostgreSQL itself sees to
  * every right.  Its settings are pinned, whatever the role or the database
  * prescribes.  A run is three transactions: the start of its history, the
- * read-only one that scans (look.c), and the end of its history; publishing happens
- * between the last two, when no snapshot holds back vacuum any more.
+ * read-only one that scans (look.c), and the end of its history; publishing
+ * happens between the last two, when no snapshot holds back vacuum any more.
  *
  * SIGTERM acts as a query cancel, so that the end is written to the history
  * also at fast shutdown.
